@@ -1,0 +1,36 @@
+//! Views of Ethernet, IP and virtio-net headers; cutting super-frames and mending them.
+//!
+//! A container's kernel hands the TAP a *super-frame*: one Ethernet frame of up to 64 KiB together with a virtio-net
+//! header ([`VnetHdr`]) that says how it is to be cut into ordinary frames and where its checksum is still open. The
+//! work is left undone for as long as it can be:
+//!
+//! - [`SuperFrame::checked`] is the gate. Whatever came from a TAP or from another peer passes it once; what passes it
+//!   needs no second look, and what the kernel would refuse or misread does not pass.
+//! - [`SuperFrame::trains`] cuts a super-frame into [`Slice`]s for datagrams (P4.7), without copying a byte.
+//! - [`Joiner`] puts the slices that arrive in order back into one frame for one write to the TAP. If slices are
+//!   missing, it mends the headers of what is there, so that a lost datagram costs one segment and no more.
+//! - [`SuperFrame::segment_into`] makes the ordinary frames with complete checksums, for a TAP without virtio-net
+//!   headers and for whoever captures frames.
+//!
+//! Nothing here allocates per frame, panics, or trusts a number it was given.
+
+#![forbid(unsafe_code)]
+
+mod bytes;
+pub mod checksum;
+pub mod ethernet;
+mod join;
+mod layout;
+mod mac;
+mod segment;
+mod superframe;
+mod train;
+mod vnet;
+
+pub use join::{JoinError, Joiner};
+pub use layout::MAX_HEADERS;
+pub use mac::{Mac, MacError};
+pub use segment::complete_checksum;
+pub use superframe::{FrameError, MAX_FRAME, SuperFrame};
+pub use train::{MAX_SLICES, Slice, SliceMeta, Slices, Train, Trains};
+pub use vnet::VnetHdr;
