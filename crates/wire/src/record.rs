@@ -1,0 +1,308 @@
+//! Records: what a UDP datagram holds (P4.3 to P4.9).
+//!
+//! Only layouts live here. Sealing is the session's work, cutting and joining that of `packet`.
+
+use packet::SliceMeta;
+
+/// Bytes before the sealed payload: type, index, counter (P4.3). They are the associated data.
+pub const RECORD_HEADER: usize = 13;
+/// Bytes of the tag behind the payload; the same for both ciphers.
+pub const TAG_LEN: usize = 16;
+/// Bytes of a frame payload before the frame (P4.5, kind 0).
+pub const FRAME_HEADER: usize = 6;
+/// Bytes of a slice payload before the headers (P4.7).
+pub const SLICE_HEADER: usize = 12;
+/// Bytes of a probe before its padding.
+const PROBE_HEADER: usize = 9;
+/// Bytes of a probe's answer.
+const ANSWER_LEN: usize = 29;
+
+const KIND_FRAME: u8 = 0;
+const KIND_SLICE: u8 = 1;
+const KIND_PROBE: u8 = 2;
+const KIND_ANSWER: u8 = 3;
+
+/// Bytes a record adds to the largest Ethernet frame it carries, outer IP and UDP headers not counted.
+pub const fn max_record_overhead() -> usize {
+    RECORD_HEADER + SLICE_HEADER + TAG_LEN
+}
+
+/// The AEAD of a record: its type byte (P4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Cipher {
+    /// AES-256-GCM, RFC 5116.
+    Aes256Gcm = 1,
+    /// ChaCha20-Poly1305, RFC 8439.
+    ChaCha20Poly1305 = 2,
+}
+
+impl Cipher {
+    /// The cipher with this number.
+    pub const fn from_u8(n: u8) -> Option<Self> {
+        match n {
+            1 => Some(Self::Aes256Gcm),
+            2 => Some(Self::ChaCha20Poly1305),
+            _ => None,
+        }
+    }
+
+    /// Its name as the RFCs write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes256Gcm => "AES-256-GCM",
+            Self::ChaCha20Poly1305 => "ChaCha20-Poly1305",
+        }
+    }
+}
+
+/// Why a datagram or its payload is not understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Shorter than its fixed part.
+    #[error("record too short")]
+    Short,
+    /// A type byte that is no cipher of ours.
+    #[error("unknown record type")]
+    Type,
+    /// A kind of P4.5 that this program does not know.
+    #[error("unknown payload kind")]
+    Kind,
+    /// Lengths that contradict each other.
+    #[error("record with contradicting lengths")]
+    Lengths,
+}
+
+/// The clear part of a record (P4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// The type byte.
+    pub cipher: Cipher,
+    /// The receiver's index.
+    pub index: u32,
+    /// The sender's counter, the nonce.
+    pub counter: u64,
+}
+
+impl RecordHeader {
+    /// The 13 bytes of P4.3.
+    pub fn encode(&self) -> [u8; RECORD_HEADER] {
+        let mut b = [0; RECORD_HEADER];
+        b[0] = self.cipher as u8;
+        b[1..5].copy_from_slice(&self.index.to_be_bytes());
+        b[5..].copy_from_slice(&self.counter.to_be_bytes());
+        b
+    }
+
+    /// Reads the clear part of a datagram.
+    ///
+    /// # Errors
+    /// When it is shorter than any record, or of an unknown type.
+    pub fn decode(datagram: &[u8]) -> Result<Self, RecordError> {
+        if datagram.len() < RECORD_HEADER + 1 + TAG_LEN {
+            return Err(RecordError::Short);
+        }
+        let Some((&[t, i0, i1, i2, i3, c0, c1, c2, c3, c4, c5, c6, c7], _)) =
+            datagram.split_first_chunk::<RECORD_HEADER>()
+        else {
+            return Err(RecordError::Short);
+        };
+        Ok(Self {
+            cipher: Cipher::from_u8(t).ok_or(RecordError::Type)?,
+            index: u32::from_be_bytes([i0, i1, i2, i3]),
+            counter: u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7]),
+        })
+    }
+}
+
+/// An opened payload (P4.5), borrowed from the datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Payload<'a> {
+    /// One frame.
+    Frame {
+        /// Bit 0: checksum partial; bit 1: checksum valid.
+        flags: u8,
+        /// Where the checksummed part starts.
+        csum_start: u16,
+        /// Where in it the checksum goes.
+        csum_offset: u16,
+        /// The frame.
+        frame: &'a [u8],
+    },
+    /// One segment of a super-frame.
+    Slice {
+        /// What it is a slice of.
+        meta: SliceMeta,
+        /// The super-frame's headers, unchanged.
+        headers: &'a [u8],
+        /// This slice's bytes of it.
+        payload: &'a [u8],
+    },
+    /// A question whether this path works.
+    Probe {
+        /// To come back in the answer.
+        token: u64,
+    },
+    /// The answer.
+    Answer {
+        /// From the probe.
+        token: u64,
+        /// Length of the record that was answered, in bytes.
+        length: u16,
+        /// Where the probe came from, as its receiver saw it.
+        seen: std::net::SocketAddr,
+    },
+}
+
+impl<'a> Payload<'a> {
+    /// Reads an opened payload.
+    ///
+    /// # Errors
+    /// When it is too short, contradicts itself or is of an unknown kind (P4.8).
+    pub fn decode(b: &'a [u8]) -> Result<Self, RecordError> {
+        match *b.first().ok_or(RecordError::Short)? {
+            KIND_FRAME => {
+                let (&[_, flags, s0, s1, o0, o1], frame) =
+                    b.split_first_chunk::<FRAME_HEADER>().ok_or(RecordError::Short)?;
+                Ok(Self::Frame {
+                    flags,
+                    csum_start: u16::from_be_bytes([s0, s1]),
+                    csum_offset: u16::from_be_bytes([o0, o1]),
+                    frame,
+                })
+            }
+            KIND_SLICE => {
+                let (&[_, gso_type, slices, number, s0, s1, g0, g1, t0, t1, h0, h1], rest) =
+                    b.split_first_chunk::<SLICE_HEADER>().ok_or(RecordError::Short)?;
+                let meta = SliceMeta {
+                    gso_type,
+                    slices,
+                    number,
+                    csum_start: u16::from_be_bytes([s0, s1]),
+                    gso_size: u16::from_be_bytes([g0, g1]),
+                    train: u16::from_be_bytes([t0, t1]),
+                    headers_len: u16::from_be_bytes([h0, h1]),
+                };
+                let (headers, payload) =
+                    rest.split_at_checked(usize::from(meta.headers_len)).ok_or(RecordError::Lengths)?;
+                Ok(Self::Slice { meta, headers, payload })
+            }
+            KIND_PROBE => {
+                let (&[_, token @ ..], _) =
+                    b.split_first_chunk::<PROBE_HEADER>().ok_or(RecordError::Short)?;
+                Ok(Self::Probe { token: u64::from_be_bytes(token) })
+            }
+            KIND_ANSWER => {
+                let (answer, _) = b.split_first_chunk::<ANSWER_LEN>().ok_or(RecordError::Short)?;
+                let [_, t0, t1, t2, t3, t4, t5, t6, t7, l0, l1, ip @ .., p0, p1] = *answer;
+                let ip = std::net::Ipv6Addr::from(ip);
+                Ok(Self::Answer {
+                    token: u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+                    length: u16::from_be_bytes([l0, l1]),
+                    seen: std::net::SocketAddr::new(ip.to_canonical(), u16::from_be_bytes([p0, p1])),
+                })
+            }
+            _ => Err(RecordError::Kind),
+        }
+    }
+
+    /// The bytes before the frame of a kind 0 payload.
+    pub fn frame_header(flags: u8, csum_start: u16, csum_offset: u16) -> [u8; FRAME_HEADER] {
+        let [s0, s1] = csum_start.to_be_bytes();
+        let [o0, o1] = csum_offset.to_be_bytes();
+        [KIND_FRAME, flags, s0, s1, o0, o1]
+    }
+
+    /// The bytes before the headers of a kind 1 payload (P4.7).
+    pub fn slice_header(meta: &SliceMeta) -> [u8; SLICE_HEADER] {
+        let [s0, s1] = meta.csum_start.to_be_bytes();
+        let [g0, g1] = meta.gso_size.to_be_bytes();
+        let [t0, t1] = meta.train.to_be_bytes();
+        let [h0, h1] = meta.headers_len.to_be_bytes();
+        [KIND_SLICE, meta.gso_type, meta.slices, meta.number, s0, s1, g0, g1, t0, t1, h0, h1]
+    }
+
+    /// A probe whose payload is `len` bytes long, at least its fixed part.
+    pub fn encode_probe(token: u64, len: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.push(KIND_PROBE);
+        out.extend_from_slice(&token.to_be_bytes());
+        out.resize(start + len.max(PROBE_HEADER), 0);
+    }
+
+    /// The answer to a probe that came from `seen` in a record of `length` bytes.
+    pub fn encode_answer(token: u64, length: u16, seen: std::net::SocketAddr, out: &mut Vec<u8>) {
+        let ip = match seen.ip() {
+            std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            std::net::IpAddr::V6(v6) => v6,
+        };
+        out.push(KIND_ANSWER);
+        out.extend_from_slice(&token.to_be_bytes());
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&ip.octets());
+        out.extend_from_slice(&seen.port().to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_record_header_is_laid_out_as_p4_3_says() {
+        let h = RecordHeader { cipher: Cipher::Aes256Gcm, index: 0x0102_0304, counter: 5 };
+        let mut datagram = h.encode().to_vec();
+        assert_eq!(datagram, [1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
+        assert_eq!(RecordHeader::decode(&datagram), Err(RecordError::Short));
+        datagram.resize(RECORD_HEADER + 1 + TAG_LEN, 0);
+        assert_eq!(RecordHeader::decode(&datagram), Ok(h));
+        datagram[0] = 9;
+        assert_eq!(RecordHeader::decode(&datagram), Err(RecordError::Type));
+    }
+
+    #[test]
+    fn a_probe_has_the_size_that_is_probed() {
+        let mut b = Vec::new();
+        Payload::encode_probe(77, 1300, &mut b);
+        assert_eq!(b.len(), 1300);
+        assert_eq!(Payload::decode(&b), Ok(Payload::Probe { token: 77 }));
+    }
+
+    #[test]
+    fn an_answer_carries_back_the_address_seen_for_both_families() {
+        for seen in ["10.1.2.3:6783", "[2001:db8::1]:9"] {
+            let seen = seen.parse().unwrap();
+            let mut b = Vec::new();
+            Payload::encode_answer(1, 1400, seen, &mut b);
+            assert_eq!(b.len(), ANSWER_LEN);
+            assert_eq!(Payload::decode(&b), Ok(Payload::Answer { token: 1, length: 1400, seen }));
+        }
+    }
+
+    #[test]
+    fn a_slice_whose_headers_are_longer_than_the_record_is_refused() {
+        let meta = SliceMeta {
+            gso_type: 1,
+            slices: 3,
+            number: 1,
+            csum_start: 34,
+            gso_size: 1300,
+            train: 9,
+            headers_len: 54,
+        };
+        let mut b = Payload::slice_header(&meta).to_vec();
+        b.extend_from_slice(&[5; 53]);
+        assert_eq!(Payload::decode(&b), Err(RecordError::Lengths));
+        b.extend_from_slice(&[5, 7, 7]);
+        assert_eq!(Payload::decode(&b), Ok(Payload::Slice { meta, headers: &[5; 54], payload: &[7; 2] }));
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_makes_the_decoder_panic(b in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Payload::decode(&b);
+            let _ = RecordHeader::decode(&b);
+        }
+    }
+}
