@@ -1,0 +1,17 @@
+//! Frames in sealed UDP records (P4).
+//!
+//! One socket serves all peers. [`UdpTransport`] owns it and the thread that receives; a [`UdpPath`] seals and sends to one peer from
+//! whichever thread calls it. Sessions are agreed on elsewhere: [`UdpTransport::install`] hands over an opener, [`UdpPath::rekey`] a sealer.
+
+#![forbid(unsafe_code)]
+
+mod path;
+mod receiver;
+mod sessions;
+mod socket;
+mod transport_impl;
+
+pub use path::UdpPath;
+pub use receiver::UdpEvent;
+pub use socket::Socket;
+pub use transport_impl::{UdpError, UdpTransport};

@@ -1,0 +1,68 @@
+//! The sessions that the receiving thread knows, by index (P4.4).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use packet::Joiner;
+use session::Opener;
+use wire::PeerName;
+
+use crate::UdpPath;
+
+/// One epoch with one peer.
+pub(crate) struct Session {
+    pub(crate) peer: PeerName,
+    pub(crate) opener: Opener,
+    pub(crate) joiner: Joiner,
+    pub(crate) path: Arc<UdpPath>,
+    /// Where its last record came from.
+    pub(crate) last_from: Option<SocketAddr>,
+}
+
+/// Changes to the table, made by whoever agrees on sessions.
+pub(crate) enum Change {
+    Install(u32, Box<Session>),
+    Remove(u32),
+}
+
+/// The table. Indices are drawn at random by this host (P4.1), so a stranger cannot make them collide.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    by_index: HashMap<u32, Session>,
+    /// Sessions whose joiner holds something.
+    gathering: Vec<u32>,
+}
+
+impl Sessions {
+    pub(crate) fn apply(&mut self, change: Change) {
+        match change {
+            Change::Install(index, session) => {
+                self.by_index.insert(index, *session);
+            }
+            Change::Remove(index) => {
+                self.by_index.remove(&index);
+            }
+        }
+    }
+
+    pub(crate) fn get(&mut self, index: u32) -> Option<&mut Session> {
+        self.by_index.get_mut(&index)
+    }
+
+    /// Notes that this session's joiner may hold something.
+    pub(crate) fn gathers(&mut self, index: u32) {
+        if self.gathering.last() != Some(&index) && !self.gathering.contains(&index) {
+            self.gathering.push(index);
+        }
+    }
+
+    /// Flushes every joiner that holds something.
+    pub(crate) fn flush(&mut self, mut flush: impl FnMut(&mut Session)) {
+        for index in self.gathering.drain(..) {
+            if let Some(session) = self.by_index.get_mut(&index) {
+                flush(session);
+            }
+        }
+    }
+}
