@@ -1,0 +1,355 @@
+//! From a TCP connection to a link both ends agree on (P2.1 to P2.9, P3).
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use wire::{Hello, Message, PeerName, Prelude, PreludeError, Refuse, RefuseCode, Uid, common_version};
+
+use crate::password::{Exchange, Side};
+use crate::{Credentials, Password, stream, tls};
+
+/// A handshake that takes longer is given up.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const PASSWORD_LABEL: &[u8] = b"EXPORTER-weave-password";
+const SESSION_LABEL: &[u8] = b"EXPORTER-weave-session";
+
+/// What this peer says of itself in its hello.
+#[derive(Debug, Clone)]
+pub struct LocalHello {
+    /// Its name.
+    pub name: PeerName,
+    /// Its nickname.
+    pub nickname: String,
+    /// Its incarnation (P1.5).
+    pub incarnation: u64,
+    /// TCP port it listens on.
+    pub port: u16,
+    /// UDP port it receives on; 0: none.
+    pub udp_port: u16,
+    /// Bits of P2.8.
+    pub transports: u8,
+    /// Largest frame it will send.
+    pub frame_max: u32,
+    /// Program version.
+    pub program: String,
+}
+
+/// What this peer proves itself with and asks of others.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// The identity.
+    pub credentials: Credentials,
+    /// Passwords that let a peer in; none: everybody may join.
+    pub passwords: Vec<Password>,
+    /// This run.
+    pub uid: Uid,
+    /// Protocol versions spoken, lowest and highest.
+    pub versions: (u8, u8),
+    /// What the hello says.
+    pub hello: LocalHello,
+}
+
+/// Whom the dialler expects.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expect {
+    /// The identity remembered for this address.
+    pub public_key: Option<[u8; 32]>,
+    /// The name heard from others for this address.
+    pub name: Option<PeerName>,
+}
+
+/// A link whose ends have agreed; not yet started.
+pub struct Established {
+    /// The other end's identity, proved.
+    pub public_key: [u8; 32],
+    /// Its run.
+    pub uid: Uid,
+    /// What it says of itself.
+    pub hello: Hello,
+    /// The version spoken.
+    pub version: u8,
+    /// Whether we dialled.
+    pub outbound: bool,
+    /// The dialler's nonce (P2.10).
+    pub dialler_nonce: u32,
+    /// Whether a password was proved.
+    pub authenticated: bool,
+    /// Exporter output for sessions (P4.2).
+    pub session_secret: [u8; 32],
+    /// Its address.
+    pub remote: SocketAddr,
+    pub(crate) stream: TlsStream<TcpStream>,
+}
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The connection broke.
+    #[error("{}", connection_text(.0))]
+    Io(#[from] io::Error),
+    /// Something else than a router listens there, or another version's TLS.
+    #[error("TLS handshake failed: {0}")]
+    Tls(String),
+    /// It speaks TLS but not our protocol.
+    #[error("{0}")]
+    NotAPeer(PreludeError),
+    /// The other end said no.
+    #[error("refused by the other end: {0}")]
+    RefusedByPeer(Refuse),
+    /// We said no.
+    #[error("{0}")]
+    RefusedByUs(Refuse),
+    /// It broke the protocol.
+    #[error("the other end broke the protocol: {0}")]
+    Protocol(String),
+    /// It took too long.
+    #[error("no handshake within 10 s")]
+    Timeout,
+}
+
+impl HandshakeError {
+    /// The code of P2.9, if the error has one.
+    pub const fn code(&self) -> Option<RefuseCode> {
+        match self {
+            Self::RefusedByPeer(r) | Self::RefusedByUs(r) => r.known(),
+            Self::Io(_) | Self::Tls(_) | Self::NotAPeer(_) | Self::Protocol(_) | Self::Timeout => None,
+        }
+    }
+}
+
+impl Endpoint {
+    /// Takes a connection that we opened through the handshake.
+    ///
+    /// # Errors
+    /// Says why there is no link; the other end has been told, where it could be.
+    pub async fn dial(&self, tcp: TcpStream, expect: Expect) -> Result<Established, HandshakeError> {
+        let remote = tcp.peer_addr()?;
+        let handshake = async {
+            // P2.2: no server name is sent; rustls wants one all the same.
+            let name = rustls::pki_types::ServerName::from(remote.ip());
+            let connector = TlsConnector::from(self.credentials.client.clone());
+            let stream = connector.connect(name, tcp).await.map_err(tls_error)?;
+            self.agree(TlsStream::Client(stream), remote, Side::Dialler, expect).await
+        };
+        tokio::time::timeout(TIMEOUT, handshake).await.map_err(|_| HandshakeError::Timeout)?
+    }
+
+    /// Takes a connection that somebody else opened through the handshake.
+    ///
+    /// # Errors
+    /// As [`Endpoint::dial`].
+    pub async fn accept(&self, tcp: TcpStream) -> Result<Established, HandshakeError> {
+        let remote = tcp.peer_addr()?;
+        let handshake = async {
+            let acceptor = TlsAcceptor::from(self.credentials.server.clone());
+            let stream = acceptor.accept(tcp).await.map_err(tls_error)?;
+            self.agree(TlsStream::Server(stream), remote, Side::Acceptor, Expect::default()).await
+        };
+        tokio::time::timeout(TIMEOUT, handshake).await.map_err(|_| HandshakeError::Timeout)?
+    }
+
+    async fn agree(
+        &self,
+        mut stream: TlsStream<TcpStream>,
+        remote: SocketAddr,
+        side: Side,
+        expect: Expect,
+    ) -> Result<Established, HandshakeError> {
+        stream.get_ref().0.set_nodelay(true)?;
+        let result = self.agree_inner(&mut stream, remote, side, expect).await;
+        if let Err(HandshakeError::RefusedByUs(refuse)) = &result {
+            stream::refuse(&mut stream, refuse).await;
+        }
+        let agreed = result?;
+        Ok(Established {
+            public_key: agreed.public_key,
+            uid: agreed.theirs.uid,
+            hello: agreed.hello,
+            version: agreed.version,
+            outbound: side == Side::Dialler,
+            dialler_nonce: if side == Side::Dialler { agreed.our_nonce } else { agreed.theirs.nonce },
+            authenticated: agreed.authenticated,
+            session_secret: agreed.session_secret,
+            remote,
+            stream,
+        })
+    }
+
+    async fn agree_inner(
+        &self,
+        stream: &mut TlsStream<TcpStream>,
+        remote: SocketAddr,
+        side: Side,
+        expect: Expect,
+    ) -> Result<Agreed, HandshakeError> {
+        let public_key = tls::public_key(stream.get_ref().1.peer_certificates())
+            .ok_or_else(|| HandshakeError::Tls("the other end showed no Ed25519 key".into()))?;
+        let ours = self.prelude()?;
+        let theirs = stream::exchange_preludes(stream, &ours).await?;
+        if expect.public_key.is_some_and(|k| k != public_key) {
+            return Err(no(
+                RefuseCode::WrongPeer,
+                format!(
+                    "the router at {remote} has another identity than the one remembered for this address; if its host was set up anew, \
+                     run `weave forget` and `weave connect` for it"
+                ),
+            ));
+        }
+        let version = common_version(&ours, &theirs).ok_or_else(|| {
+            let (our, their) = (versions(&ours), versions(&theirs));
+            no(
+                RefuseCode::Version,
+                format!("no common protocol version: one router speaks {our}, the other {their}; upgrade the older one"),
+            )
+        })?;
+        let authenticated = self.prove_password(stream, side, theirs.passwords).await?;
+
+        stream::write(stream, &Message::Hello(self.hello_for(remote))).await?;
+        let Message::Hello(hello) = stream::read(stream).await? else {
+            return Err(HandshakeError::Protocol("something else than a hello".into()));
+        };
+        if expect.name.is_some_and(|name| name != hello.name) {
+            return Err(no(
+                RefuseCode::WrongPeer,
+                format!("expected another peer at {remote} than {}", hello.name),
+            ));
+        }
+        let session_secret = export(stream, SESSION_LABEL)?;
+        Ok(Agreed {
+            public_key,
+            theirs,
+            hello,
+            version,
+            our_nonce: ours.nonce,
+            authenticated,
+            session_secret,
+        })
+    }
+
+    /// P3.2 to P3.6; gives whether a password was proved.
+    async fn prove_password(
+        &self,
+        stream: &mut TlsStream<TcpStream>,
+        side: Side,
+        theirs: u8,
+    ) -> Result<bool, HandshakeError> {
+        match (self.passwords.is_empty(), theirs == 0) {
+            (true, true) => return Ok(false),
+            (true, false) | (false, true) => {
+                return Err(no(
+                    RefuseCode::PasswordMissing,
+                    "one of the two routers has a password and the other none; launch both with the same --password",
+                ));
+            }
+            (false, false) => {}
+        }
+        let wrong =
+            || no(RefuseCode::PasswordWrong, "wrong password; launch both routers with the same --password");
+        let (exchange, shares) =
+            Exchange::start(&self.passwords, theirs, side, export(stream, PASSWORD_LABEL)?);
+        stream::write(stream, &Message::PasswordShare(shares)).await?;
+        let Message::PasswordShare(shares) = stream::read(stream).await? else {
+            return Err(HandshakeError::Protocol("something else than password shares".into()));
+        };
+        let keys = exchange.finish(&shares).ok_or_else(wrong)?;
+        // The dialler proves first (P3.6): a stranger who dials learns nothing he could test passwords against.
+        if side == Side::Dialler {
+            stream::write(stream, &Message::PasswordConfirm(keys.confirm())).await?;
+        }
+        let Message::PasswordConfirm(confirmations) = stream::read(stream).await? else {
+            return Err(HandshakeError::Protocol("something else than password confirmations".into()));
+        };
+        if !keys.verify(&confirmations) {
+            return Err(wrong());
+        }
+        if side == Side::Acceptor {
+            stream::write(stream, &Message::PasswordConfirm(keys.confirm())).await?;
+        }
+        Ok(true)
+    }
+
+    fn prelude(&self) -> Result<Prelude, HandshakeError> {
+        let mut nonce = [0; 4];
+        SystemRandom::new()
+            .fill(&mut nonce)
+            .map_err(|_| HandshakeError::Io(io::Error::other("the system gives no random bytes")))?;
+        Ok(Prelude {
+            version_min: self.versions.0,
+            version_max: self.versions.1,
+            passwords: u8::try_from(self.passwords.len()).unwrap_or(u8::MAX),
+            uid: self.uid,
+            nonce: u32::from_be_bytes(nonce),
+        })
+    }
+
+    fn hello_for(&self, remote: SocketAddr) -> Hello {
+        let h = &self.hello;
+        Hello {
+            name: h.name,
+            nickname: h.nickname.clone(),
+            incarnation: h.incarnation,
+            port: h.port,
+            transports: h.transports,
+            udp_port: h.udp_port,
+            seen: Some(remote.to_string()),
+            program: Some(h.program.clone()),
+            frame_max: Some(h.frame_max),
+        }
+    }
+}
+
+impl Established {
+    /// Sends a refusal instead of starting the link.
+    pub async fn refuse(mut self, refuse: &Refuse) {
+        stream::refuse(&mut self.stream, refuse).await;
+    }
+}
+
+struct Agreed {
+    public_key: [u8; 32],
+    theirs: Prelude,
+    hello: Hello,
+    version: u8,
+    our_nonce: u32,
+    authenticated: bool,
+    session_secret: [u8; 32],
+}
+
+fn no(code: RefuseCode, text: impl Into<String>) -> HandshakeError {
+    HandshakeError::RefusedByUs(Refuse::new(code, text))
+}
+
+fn versions(p: &Prelude) -> String {
+    if p.version_min == p.version_max {
+        p.version_max.to_string()
+    } else {
+        format!("{} to {}", p.version_min, p.version_max)
+    }
+}
+
+fn export(stream: &TlsStream<TcpStream>, label: &[u8]) -> Result<[u8; 32], HandshakeError> {
+    match stream {
+        TlsStream::Client(s) => s.get_ref().1.export_keying_material([0; 32], label, None),
+        TlsStream::Server(s) => s.get_ref().1.export_keying_material([0; 32], label, None),
+    }
+    .map_err(|e| HandshakeError::Tls(e.to_string()))
+}
+
+fn tls_error(e: io::Error) -> HandshakeError {
+    match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(inner) => HandshakeError::Tls(inner.to_string()),
+        None => HandshakeError::Io(e),
+    }
+}
+
+fn connection_text(e: &io::Error) -> String {
+    match e.kind() {
+        io::ErrorKind::UnexpectedEof => "the other end closed the connection in the handshake".into(),
+        io::ErrorKind::ConnectionReset => "the other end reset the connection in the handshake".into(),
+        _ => format!("connection failed: {e}"),
+    }
+}

@@ -1,0 +1,22 @@
+//! Links: TLS 1.3 over TCP, for control messages and for frames (P2, P3).
+//!
+//! [`Endpoint`] holds what this peer proves itself with. [`Endpoint::dial`] and [`Endpoint::accept`] take a TCP connection through the
+//! handshake and give an [`Established`] link; [`Established::start`] turns it into a running [`Link`], whose frames travel by its
+//! [`TlsPath`] and whose control messages go through channels.
+
+#![forbid(unsafe_code)]
+
+mod handshake;
+mod link;
+mod password;
+mod path;
+mod reader;
+mod stream;
+mod tls;
+mod writer;
+
+pub use handshake::{Endpoint, Established, Expect, HandshakeError, LocalHello};
+pub use link::{Link, LinkEvent, LinkEvents};
+pub use password::{Password, PasswordError};
+pub use path::TlsPath;
+pub use tls::{Credentials, TlsError};

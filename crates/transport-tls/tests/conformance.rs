@@ -1,0 +1,70 @@
+//! The contract, over real links on loopback.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{endpoint, handshake};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use transport::conformance::{self, Ends, Harness};
+use transport::{FramePath, FrameSink};
+use transport_tls::{Expect, LinkEvent};
+use wire::{Message, PeerName, Refuse, RefuseCode};
+
+struct Links(Runtime);
+
+impl Harness for Links {
+    fn connect(&mut self, a: (PeerName, Arc<dyn FrameSink>), b: (PeerName, Arc<dyn FrameSink>)) -> Ends {
+        let (mut one, mut two) = (endpoint(1, &[]), endpoint(2, &[]));
+        (one.hello.name, two.hello.name) = (a.0, b.0);
+        let (to_b, to_a) = self.0.block_on(async {
+            let (d, a_) = handshake(&one, &two, Expect::default()).await;
+            let (events, mut inbox) = mpsc::channel(64);
+            tokio::spawn(async move { while inbox.recv().await.is_some() {} });
+            (d.unwrap().start(1, a.1, events.clone()), a_.unwrap().start(2, b.1, events))
+        });
+        let (path_b, path_a) = (to_b.path() as Arc<dyn FramePath>, to_a.path() as Arc<dyn FramePath>);
+        Ends {
+            to_b: path_b,
+            to_a: path_a,
+            close: Box::new(move || {
+                to_b.close(Refuse::new(RefuseCode::ShuttingDown, "test"));
+                drop((to_b, to_a));
+            }),
+        }
+    }
+}
+
+#[test]
+fn it_fulfils_the_contract() {
+    conformance::run(&mut Links(Runtime::new().unwrap()));
+}
+
+#[test]
+fn control_messages_arrive_and_a_refusal_is_the_last_thing_heard() {
+    struct Nowhere;
+    impl FrameSink for Nowhere {
+        fn deliver(&self, _: PeerName, _: transport::TapFrame<'_>) {}
+    }
+    Runtime::new().unwrap().block_on(async {
+        let (d, a) = handshake(&endpoint(1, &[]), &endpoint(2, &[]), Expect::default()).await;
+        let (events, mut inbox) = mpsc::channel(64);
+        let (quiet, mut own) = mpsc::channel(64);
+        let dialler = d.unwrap().start(1, Arc::new(Nowhere), quiet);
+        let _acceptor = a.unwrap().start(2, Arc::new(Nowhere), events);
+        assert!(dialler.send(Message::Ping(7)));
+        dialler.close(Refuse::new(RefuseCode::ShuttingDown, "bye"));
+        let mut heard = Vec::new();
+        while let Some((2, event)) = inbox.recv().await {
+            let last = matches!(event, LinkEvent::Closed { .. });
+            heard.push(event);
+            if last {
+                break;
+            }
+        }
+        assert!(matches!(heard[0], LinkEvent::Message(Message::Ping(7))), "{heard:?}");
+        assert!(matches!(&heard[1], LinkEvent::Message(Message::Refuse(r)) if r.text == "bye"), "{heard:?}");
+        assert!(matches!(own.recv().await, Some((1, LinkEvent::Closed { .. }))));
+    });
+}
