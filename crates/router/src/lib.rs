@@ -1,0 +1,17 @@
+//! Where a frame goes: the MAC table, the snapshot that data threads forward by, the decisions, and what is counted.
+//!
+//! The control side owns a [`MacTable`] and publishes a [`Fib`], immutable, whenever it changes. Data threads read the newest
+//! one, decide by pure functions, and report what they learned through a bounded channel. Nothing here blocks, and nothing asks
+//! the clock: times are whole seconds that the caller read once for a batch.
+
+#![forbid(unsafe_code)]
+
+mod decide;
+mod fib;
+mod forwarder;
+mod mac_table;
+
+pub use decide::{Decision, decide_local, decide_remote};
+pub use fib::{Fib, MacEntry, PeerEntry, PeerPaths, Place};
+pub use forwarder::{Forwarder, Learned};
+pub use mac_table::{MAC_AGE_SECS, MAC_LIMIT, MacTable, MacView};
