@@ -1,0 +1,276 @@
+//! `weave launch`.
+
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use api::{ClientError, VersionAnswer};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
+use serde::Serialize;
+
+use crate::args::{Output, Place, StateDir, absolute};
+use crate::daemon;
+use crate::failure::Failure;
+use crate::printer::Printer;
+
+/// Most passwords valid at once (P3.1).
+const MOST_PASSWORDS: usize = 4;
+
+/// Start the router, and print its peer name when it serves
+#[derive(Debug, Args)]
+pub(crate) struct Launch {
+    #[command(flatten)]
+    output: Output,
+    /// Let only those in who know this password; up to four may be valid at once
+    #[arg(long, env = "WEAVE_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    password: Vec<String>,
+    /// Read passwords from a file, one a line, which keeps them out of the process list
+    #[arg(long, env = "WEAVE_PASSWORD_FILE", value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// How frames travel
+    #[arg(long, env = "WEAVE_TRANSPORT", default_value = "auto")]
+    transport: Transport,
+    /// Peer name, written like a MAC address, instead of the one that follows from the identity
+    #[arg(long, env = "WEAVE_NAME", value_name = "NAME")]
+    name: Option<String>,
+    /// Name for people [default: the host's name]
+    #[arg(long, env = "WEAVE_NICKNAME", value_name = "NAME")]
+    nickname: Option<String>,
+    /// Listen on this local address only [default: all]
+    #[arg(long, env = "WEAVE_HOST", value_name = "ADDRESS")]
+    host: Option<IpAddr>,
+    /// TCP and UDP port; also that of peers given without one
+    #[arg(long, env = "WEAVE_PORT", default_value_t = 6783, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Connect only to the peers given, not to those they know
+    #[arg(long, env = "WEAVE_NO_DISCOVERY", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    no_discovery: bool,
+    /// Most connections at once; 0 for no limit
+    #[arg(long, env = "WEAVE_CONN_LIMIT", default_value_t = 200, value_name = "COUNT")]
+    conn_limit: usize,
+    /// Connect to the peers of the last run
+    #[arg(long, env = "WEAVE_RESUME", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    resume: bool,
+    #[command(flatten)]
+    state: StateDir,
+    /// Serve status and metrics here, read-only; nowhere when empty
+    #[arg(long, env = "WEAVE_STATUS_ADDR", default_value = "127.0.0.1:6782", value_name = "ADDRESS:PORT", value_parser = StatusAddr::parse)]
+    status_addr: StatusAddr,
+    /// Least severity of what is logged
+    #[arg(long, env = "WEAVE_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    log_level: LogLevel,
+    /// MTU of the bridge and of the containers' interfaces, in bytes
+    // RFC 791 obliges hosts to take 576; above 9000 (jumbo frames) no network goes.
+    #[arg(long, env = "WEAVE_MTU", default_value_t = 1376, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(576..=9000))]
+    mtu: u32,
+    /// Stay in the foreground and log to stderr
+    #[arg(long, env = "WEAVE_FOREGROUND", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    foreground: bool,
+    /// Started by another launch: passwords come on stdin, and stdout is only waited for until it serves.
+    #[arg(long, hide = true)]
+    spawned: bool,
+    /// Host name, IPv4 address or [IPv6 address] to connect to, with an optional :PORT
+    #[arg(value_name = "PEER")]
+    peers: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Transport {
+    /// UDP where it gets through, else TLS
+    Auto,
+    /// Only sealed UDP records
+    Udp,
+    /// Only the TLS link
+    Tls,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogLevel {
+    Debug,
+    Info,
+    Warning,
+    Error,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StatusAddr(Option<SocketAddr>);
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Launched<'a> {
+    name: &'a str,
+}
+
+impl Launch {
+    pub(crate) fn run(self, place: &Place, printer: Printer) -> Result<(), Failure> {
+        if self.resume && !self.peers.is_empty() {
+            return Err(Failure::usage(
+                "--resume takes up the peers of the last run: give it or peers, not both",
+            ));
+        }
+        daemon::needs_root("launch")?;
+        let output = self.output;
+        let print = move |name: &str| {
+            if output.json { printer.json(&Launched { name }) } else { printer.line(name) }
+        };
+        if self.spawned {
+            let config = self.config(place, passwords_from_stdin()?)?;
+            // Whoever waits at the other end of stdout reads one line, in no other form.
+            return daemon::serve_detached(config, move |name| {
+                let _ = printer.line(name);
+            });
+        }
+        let passwords = self.passwords()?;
+        refuse_second(place)?;
+        if self.foreground {
+            let config = self.config(place, passwords)?;
+            node::run(config, move |name: &str| {
+                let _ = print(name);
+            })?;
+            return Ok(());
+        }
+        let name = daemon::spawn(place, &self.arguments(place)?, &passwords)?;
+        print(&name)
+    }
+
+    fn passwords(&self) -> Result<Vec<String>, Failure> {
+        let mut passwords = self.password.clone();
+        if let Some(path) = &self.password_file {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::new(format!("cannot read the password file {}: {error}", path.display()))
+            })?;
+            let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).map(String::from).collect();
+            if lines.is_empty() {
+                return Err(Failure::new(format!("the password file {} holds no password", path.display())));
+            }
+            passwords.extend(lines);
+        }
+        if passwords.iter().any(String::is_empty) {
+            return Err(Failure::new(
+                "a password is empty: leave the option and WEAVE_PASSWORD out to go without",
+            ));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        passwords.retain(|password| seen.insert(password.clone()));
+        if passwords.len() > MOST_PASSWORDS {
+            let count = passwords.len();
+            return Err(Failure::new(format!(
+                "{count} passwords given: at most {MOST_PASSWORDS} are valid at once"
+            )));
+        }
+        Ok(passwords)
+    }
+
+    fn config(self, place: &Place, passwords: Vec<String>) -> Result<node::Config, Failure> {
+        Ok(node::Config {
+            passwords,
+            transport: match self.transport {
+                Transport::Auto => node::TransportChoice::Auto,
+                Transport::Udp => node::TransportChoice::Udp,
+                Transport::Tls => node::TransportChoice::Tls,
+            },
+            name: self.name,
+            nickname: match self.nickname {
+                Some(nickname) => nickname,
+                None => host_name()?,
+            },
+            host: self.host,
+            port: self.port,
+            discovery: !self.no_discovery,
+            conn_limit: self.conn_limit,
+            resume: self.resume,
+            state_dir: absolute(&self.state.state_dir),
+            run_dir: absolute(&place.run_dir),
+            status_addr: self.status_addr.0,
+            log_level: word(self.log_level),
+            mtu: self.mtu,
+            peers: self.peers,
+        })
+    }
+
+    /// The same options for the daemon itself, all but the passwords, which would show in the list of processes.
+    fn arguments(&self, place: &Place) -> Result<Vec<std::ffi::OsString>, Failure> {
+        let mut arguments: Vec<std::ffi::OsString> = vec!["launch".into(), "--spawned".into()];
+        let mut option = |name: &str, value: std::ffi::OsString| {
+            // In one word, so that a value may begin with a dash or be empty.
+            let mut word = std::ffi::OsString::from(format!("--{name}="));
+            word.push(value);
+            arguments.push(word);
+        };
+        option("run-dir", absolute(&place.run_dir).into());
+        option("state-dir", absolute(&self.state.state_dir).into());
+        option("transport", word(self.transport).into());
+        option("log-level", word(self.log_level).into());
+        option("port", self.port.to_string().into());
+        option("conn-limit", self.conn_limit.to_string().into());
+        option("mtu", self.mtu.to_string().into());
+        option(
+            "status-addr",
+            self.status_addr.0.map(|address| address.to_string()).unwrap_or_default().into(),
+        );
+        if let Some(name) = &self.name {
+            option("name", name.into());
+        }
+        if let Some(nickname) = &self.nickname {
+            option("nickname", nickname.into());
+        }
+        if let Some(host) = self.host {
+            option("host", host.to_string().into());
+        }
+        arguments.extend(self.no_discovery.then(|| "--no-discovery".into()));
+        arguments.extend(self.resume.then(|| "--resume".into()));
+        arguments.push("--".into());
+        arguments.extend(self.peers.iter().map(Into::into));
+        Ok(arguments)
+    }
+}
+
+impl StatusAddr {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        match text.parse() {
+            Ok(address) => Ok(Self(Some(address))),
+            Err(_) => Err("an address and a port are needed, as in 127.0.0.1:6782, or nothing".into()),
+        }
+    }
+}
+
+/// Says who runs already. Only a hint in good time: the daemon itself holds a lock.
+fn refuse_second(place: &Place) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    let client = place.client().with_patience(std::time::Duration::from_secs(3));
+    let (answer, pid) = runtime.block_on(async {
+        let answer: Result<VersionAnswer, _> = client.get("/version").await;
+        (answer, client.server_pid().await.ok().flatten())
+    });
+    let process = pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
+    let failure = match answer {
+        Err(ClientError::NotRunning) => return Ok(()),
+        Ok(VersionAnswer { name, nickname, .. }) => Failure::new(format!(
+            "weave is already running on this host{process}, peer name {name}({nickname})"
+        )),
+        Err(error) => {
+            Failure::new(format!("weave is already running on this host{process}, but not well: {error}"))
+        }
+    };
+    Err(failure.with_hint("`weave connect` adds peers to it, `weave stop` ends it"))
+}
+
+fn passwords_from_stdin() -> Result<Vec<String>, Failure> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(Failure::new)?;
+    serde_json::from_str(&text).map_err(Failure::new)
+}
+
+fn host_name() -> Result<String, Failure> {
+    let name = nix::sys::utsname::uname().map(|names| names.nodename().to_string_lossy().into_owned());
+    name.map_err(|error| Failure::new(format!("cannot learn the host's name: {error}; give --nickname")))
+}
+
+fn word(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_string()).unwrap_or_default()
+}
