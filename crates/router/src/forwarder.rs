@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::mpsc::SyncSender;
 
 use arc_swap::ArcSwap;
 use packet::{Mac, SuperFrame};
@@ -25,16 +24,17 @@ pub struct Forwarder {
     fib: ArcSwap<Fib>,
     /// Seconds since some start; the control side keeps it up to date, so that no frame has to ask the clock.
     now: AtomicU32,
-    learned: SyncSender<Learned>,
+    learned: Box<dyn Fn(Learned) + Send + Sync>,
     drops: DropCounters,
     /// Writes a frame to the TAP; `false` when it takes no more.
     tap: Box<dyn Fn(&TapFrame<'_>) -> bool + Send + Sync>,
 }
 
 impl Forwarder {
-    /// A forwarder without peers. What it learns goes to `learned`; when that is full the next frame will tell again.
+    /// A forwarder without peers. What it learns it tells `learned`, which must not block and may forget: the next frame of the
+    /// same source tells again.
     pub fn new(
-        learned: SyncSender<Learned>,
+        learned: Box<dyn Fn(Learned) + Send + Sync>,
         tap: Box<dyn Fn(&TapFrame<'_>) -> bool + Send + Sync>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -74,8 +74,7 @@ impl Forwarder {
 
     fn learn(&self, mac: Option<Mac>, place: Place) {
         if let Some(mac) = mac {
-            // A full queue loses nothing: the next frame of this source reports again.
-            let _ = self.learned.try_send(Learned { mac, place });
+            (self.learned)(Learned { mac, place });
         }
     }
 }

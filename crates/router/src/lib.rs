@@ -1,7 +1,7 @@
 //! Where a frame goes: the MAC table, the snapshot that data threads forward by, the decisions, and what is counted.
 //!
 //! The control side owns a [`MacTable`] and publishes a [`Fib`], immutable, whenever it changes. Data threads read the newest
-//! one, decide by pure functions, and report what they learned through a bounded channel. Nothing here blocks, and nothing asks
+//! one, decide by pure functions, and report what they learned through a callback. Nothing here blocks, and nothing asks
 //! the clock: times are whole seconds that the caller read once for a batch.
 
 #![forbid(unsafe_code)]
@@ -13,5 +13,5 @@ mod mac_table;
 
 pub use decide::{Decision, decide_local, decide_remote};
 pub use fib::{Fib, MacEntry, PeerEntry, PeerPaths, Place};
-pub use forwarder::{Forwarder, Learned};
+pub use forwarder::{Forwarder, Learned, Outgoing};
 pub use mac_table::{MAC_AGE_SECS, MAC_LIMIT, MacTable, MacView};

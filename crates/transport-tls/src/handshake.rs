@@ -127,7 +127,7 @@ impl Endpoint {
     /// # Errors
     /// Says why there is no link; the other end has been told, where it could be.
     pub async fn dial(&self, tcp: TcpStream, expect: Expect) -> Result<Established, HandshakeError> {
-        let remote = tcp.peer_addr()?;
+        let remote = remote(&tcp)?;
         let handshake = async {
             // P2.2: no server name is sent; rustls wants one all the same.
             let name = rustls::pki_types::ServerName::from(remote.ip());
@@ -143,7 +143,7 @@ impl Endpoint {
     /// # Errors
     /// As [`Endpoint::dial`].
     pub async fn accept(&self, tcp: TcpStream) -> Result<Established, HandshakeError> {
-        let remote = tcp.peer_addr()?;
+        let remote = remote(&tcp)?;
         let handshake = async {
             let acceptor = TlsAcceptor::from(self.credentials.server.clone());
             let stream = acceptor.accept(tcp).await.map_err(tls_error)?;
@@ -317,6 +317,12 @@ struct Agreed {
     our_nonce: u32,
     authenticated: bool,
     session_secret: [u8; 32],
+}
+
+/// The other end's address; a socket of both IP versions shows IPv4 as mapped IPv6.
+fn remote(tcp: &TcpStream) -> io::Result<SocketAddr> {
+    let address = tcp.peer_addr()?;
+    Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 fn no(code: RefuseCode, text: impl Into<String>) -> HandshakeError {

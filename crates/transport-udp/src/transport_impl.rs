@@ -1,7 +1,6 @@
 //! [`UdpTransport`]: the socket, the receiving thread, and the door to its table of sessions.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,14 +19,6 @@ use crate::{Socket, UdpEvent, UdpPath};
 /// Why there is no UDP.
 #[derive(Debug, thiserror::Error)]
 pub enum UdpError {
-    /// The port could not be bound.
-    #[error("cannot use UDP port {port}: {source}")]
-    Bind {
-        /// The port.
-        port: u16,
-        /// What the kernel said.
-        source: io::Error,
-    },
     /// A thread or descriptor could not be had.
     #[error("cannot start receiving UDP: {0}")]
     Start(#[source] io::Error),
@@ -44,17 +35,16 @@ pub struct UdpTransport {
 }
 
 impl UdpTransport {
-    /// Binds and starts to receive. `events` is called from the receiving thread and must not block.
+    /// Starts to receive on a bound socket. `events` is called from the receiving thread and must not block.
     ///
     /// # Errors
-    /// When the port is in use, above all.
+    /// When the system has no descriptor or thread left.
     pub fn start(
-        host: Option<IpAddr>,
-        port: u16,
+        socket: Socket,
         sink: Arc<dyn FrameSink>,
         events: Box<dyn Fn(UdpEvent) + Send>,
     ) -> Result<Self, UdpError> {
-        let socket = Arc::new(Socket::bind(host, port).map_err(|source| UdpError::Bind { port, source })?);
+        let socket = Arc::new(socket);
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
             .map_err(|e| UdpError::Start(e.into()))?;
         let (changes, queue) = channel();

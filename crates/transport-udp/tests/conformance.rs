@@ -5,7 +5,7 @@ use std::sync::Arc;
 use session::{KeyExchange, Role};
 use transport::conformance::{self, Ends, Harness};
 use transport::{FramePath, FrameSink, PathCounters};
-use transport_udp::{UdpPath, UdpTransport};
+use transport_udp::{Socket, UdpPath, UdpTransport};
 use wire::{Cipher, PeerName};
 
 const MAX_FRAME: usize = 1390;
@@ -17,7 +17,8 @@ struct Loopback(Vec<UdpTransport>);
 impl Harness for Loopback {
     fn connect(&mut self, a: (PeerName, Arc<dyn FrameSink>), b: (PeerName, Arc<dyn FrameSink>)) -> Ends {
         let host = Some("127.0.0.1".parse().unwrap());
-        let start = |sink| UdpTransport::start(host, 0, sink, Box::new(|_| {})).unwrap();
+        let start =
+            |sink| UdpTransport::start(Socket::bind(host, 0).unwrap(), sink, Box::new(|_| {})).unwrap();
         let (at_a, at_b) = (start(a.1), start(b.1));
         let (ka, kb) = (KeyExchange::new().unwrap(), KeyExchange::new().unwrap());
         let (pa, pb) = (ka.public_key().to_vec(), kb.public_key().to_vec());

@@ -1,0 +1,231 @@
+//! The event loop: everything about links, paths and forwarding is decided here, by one task.
+//!
+//! Connections, the receiving thread, timers and commands send [`Input`]s; the loop feeds them to the pure parts, carries out what
+//! these ask for, and publishes a new forwarding snapshot whenever one is due. It never blocks: what takes long (dialling,
+//! Docker, the disk) happens in tasks that report back.
+
+mod links;
+mod neighbour;
+mod report;
+mod tick;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh::{DialId, LinkId, Mesh};
+use router::{Forwarder, Learned, MacTable, PeerEntry};
+use tokio::sync::{mpsc, oneshot};
+use transport_tls::{Endpoint, Established, LinkEvent};
+use transport_udp::{UdpEvent, UdpTransport};
+use wire::{PeerName, RefuseCode};
+
+use crate::TransportChoice;
+use crate::store::Store;
+use neighbour::Neighbour;
+
+pub(crate) use neighbour::transports;
+pub(crate) use report::{CoreReport, PathReport};
+
+/// Inputs handled before timers are looked at again.
+const INPUTS_A_TURN: usize = 256;
+/// The pace of everything that is only looked at now and then.
+const TICK: Duration = Duration::from_secs(1);
+/// How long peers may take to read that we stop.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// Something happened.
+pub(crate) enum Input {
+    /// A handshake went through.
+    Linked(Box<Established>, Option<DialId>),
+    /// A dial goes to this address.
+    Dialling(DialId, SocketAddr),
+    /// A dial came to nothing.
+    DialFailed(DialId, String, Option<RefuseCode>),
+    /// Somebody who dialled us was not let in, or (`true`) went away by himself.
+    InboundFailed(SocketAddr, String, bool),
+    /// A link has something.
+    Link(u64, LinkEvent),
+    /// So has the UDP receiver.
+    Udp(UdpEvent),
+    /// A frame's source is new.
+    Learned(Learned),
+    /// Somebody asks.
+    Command(Command),
+}
+
+/// What the API asks the loop.
+pub(crate) enum Command {
+    Connect { targets: Vec<String>, replace: bool },
+    Forget { targets: Vec<String> },
+    Report(oneshot::Sender<CoreReport>),
+    Stop,
+}
+
+/// What the loop is made from.
+pub(crate) struct CoreParts {
+    pub(crate) mesh: Mesh,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) choice: TransportChoice,
+    pub(crate) mtu: u32,
+    pub(crate) port: u16,
+    pub(crate) forwarder: Arc<Forwarder>,
+    pub(crate) udp: Option<UdpTransport>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) pins: BTreeMap<(String, String), [u8; 32]>,
+    pub(crate) sender: mpsc::Sender<Input>,
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) link_events: mpsc::Receiver<(u64, LinkEvent)>,
+    pub(crate) link_sender: mpsc::Sender<(u64, LinkEvent)>,
+}
+
+pub(crate) struct Core {
+    parts: CoreParts,
+    macs: MacTable,
+    neighbours: BTreeMap<LinkId, Neighbour>,
+    by_peer: BTreeMap<PeerName, LinkId>,
+    /// Which target each dial in progress is for, so that the identity found there can be remembered.
+    dials: BTreeMap<DialId, mesh::DialTo>,
+    next_link: u64,
+    /// The forwarding snapshot is out of date.
+    stale: bool,
+    start: Instant,
+    next_tick: Instant,
+    stopping: bool,
+}
+
+impl Core {
+    pub(crate) fn new(parts: CoreParts, now: Instant) -> Self {
+        Self {
+            parts,
+            macs: MacTable::default(),
+            neighbours: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            next_link: 1,
+            stale: false,
+            start: now,
+            next_tick: now,
+            stopping: false,
+        }
+    }
+
+    /// Runs until told to stop.
+    pub(crate) async fn run(mut self) {
+        while !self.stopping {
+            let now = Instant::now();
+            self.turn(now);
+            let deadline = self.deadline(now);
+            tokio::select! {
+                Some((id, event)) = self.parts.link_events.recv() => {
+                    self.handle(Input::Link(id, event));
+                    for _ in 0..INPUTS_A_TURN {
+                        let Ok((id, event)) = self.parts.link_events.try_recv() else { break };
+                        self.handle(Input::Link(id, event));
+                    }
+                }
+                Some(input) = self.parts.inputs.recv() => {
+                    self.handle(input);
+                    for _ in 0..INPUTS_A_TURN {
+                        let Ok(input) = self.parts.inputs.try_recv() else { break };
+                        self.handle(input);
+                    }
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {}
+            }
+        }
+        self.say_goodbye();
+        tokio::time::sleep(FAREWELL).await;
+    }
+
+    /// Timers, then what the pure parts want, then the snapshot.
+    fn turn(&mut self, now: Instant) {
+        if self.parts.mesh.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.parts.mesh.handle_timeout(now);
+        }
+        if self.next_tick <= now {
+            self.tick(now);
+            self.next_tick = now + TICK;
+        }
+        while let Some(action) = self.parts.mesh.poll_action() {
+            self.act(now, action);
+        }
+        let ids: Vec<_> = self.neighbours.keys().copied().collect();
+        for id in ids {
+            self.drive_path(now, id);
+        }
+        if std::mem::take(&mut self.stale) {
+            self.publish();
+        }
+    }
+
+    fn deadline(&self, now: Instant) -> Instant {
+        let paths = self.neighbours.values().filter_map(Neighbour::poll_timeout);
+        let mesh = self.parts.mesh.poll_timeout().map(|(at, _)| at);
+        paths.chain(mesh).fold(self.next_tick, Instant::min).max(now)
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = Instant::now();
+        match input {
+            Input::Linked(established, dial) => self.linked(now, *established, dial),
+            Input::Dialling(id, address) => self.parts.mesh.handle_dialling(now, id, address),
+            Input::DialFailed(id, reason, code) => {
+                self.dials.remove(&id);
+                tracing::debug!(reason, "dial failed");
+                self.parts.mesh.handle_dial_failed(now, id, reason, code);
+            }
+            Input::InboundFailed(address, reason, gone) => {
+                if gone {
+                    tracing::debug!(%address, reason, "connection ended in the handshake");
+                } else {
+                    tracing::info!(%address, reason, "connection refused");
+                    self.parts.mesh.handle_refused_inbound(now, address, reason);
+                }
+            }
+            Input::Link(id, event) => self.link_event(now, LinkId(id), event),
+            Input::Udp(event) => self.udp_event(now, event),
+            Input::Learned(Learned { mac, place }) => {
+                self.stale |= self.macs.learn(mac, place, self.seconds(now));
+            }
+            Input::Command(command) => self.command(now, command),
+        }
+        while let Some(action) = self.parts.mesh.poll_action() {
+            self.act(now, action);
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Connect { targets, replace: true } => self.parts.mesh.replace_targets(now, &targets),
+            Command::Connect { targets, replace: false } => {
+                targets.iter().for_each(|t| self.parts.mesh.connect(now, t));
+            }
+            Command::Forget { targets } => {
+                for target in targets {
+                    self.parts.mesh.forget(&target);
+                    self.parts.pins.retain(|(t, _), _| *t != target);
+                }
+            }
+            Command::Report(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.report(now));
+            }
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn publish(&self) {
+        let peers = self
+            .by_peer
+            .iter()
+            .filter_map(|(name, id)| Some(PeerEntry { name: *name, paths: self.neighbours.get(id)?.paths() }))
+            .collect();
+        self.parts.forwarder.publish(self.macs.snapshot(peers));
+    }
+
+    fn seconds(&self, now: Instant) -> u32 {
+        u32::try_from(now.saturating_duration_since(self.start).as_secs()).unwrap_or(u32::MAX)
+    }
+}

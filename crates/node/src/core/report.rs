@@ -1,0 +1,184 @@
+//! What the loop knows, for status and metrics.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use api::{
+    ConnectionReport, ConnectionState, Direction, MacReport, PeerConnection, PeerRef, PeerReport,
+    TargetReport, Transport,
+};
+use mesh::{ConnectionView, PeerView};
+use router::Place;
+use transport::PathKind;
+
+use super::{Core, Neighbour};
+
+/// A moment of the loop's state.
+#[derive(Debug, Clone)]
+pub(crate) struct CoreReport {
+    pub(crate) targets: Vec<TargetReport>,
+    pub(crate) connections: Vec<ConnectionReport>,
+    pub(crate) peers: Vec<PeerReport>,
+    pub(crate) macs: Vec<MacReport>,
+    pub(crate) drops: BTreeMap<String, u64>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) counters: mesh::Counters,
+    pub(crate) paths: Vec<PathReport>,
+}
+
+/// Counts of one way to one neighbour.
+#[derive(Debug, Clone)]
+pub(crate) struct PathReport {
+    pub(crate) peer: String,
+    pub(crate) nickname: String,
+    pub(crate) kind: PathKind,
+    /// Whether frames take it now.
+    pub(crate) chosen: bool,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) mtu: u32,
+    pub(crate) frames: [u64; 2],
+    pub(crate) bytes: [u64; 2],
+    pub(crate) drops: Vec<(&'static str, u64)>,
+}
+
+impl Core {
+    pub(super) fn report(&self, now: Instant) -> CoreReport {
+        let views = self.parts.mesh.connections(now);
+        let peers = self.parts.mesh.peers();
+        let nicknames: BTreeMap<_, _> = peers.iter().map(|p| (p.name, p.nickname.clone())).collect();
+        let own = self.parts.endpoint.hello.name;
+        let macs = self.macs.view(self.seconds(now)).into_iter().map(|view| {
+            let peer = match view.place {
+                Place::Local => own,
+                Place::Peer(peer) => peer,
+            };
+            MacReport {
+                mac: view.mac.to_string(),
+                name: peer.to_string(),
+                nickname: nicknames.get(&peer).cloned().unwrap_or_default(),
+                age_secs: view.age.into(),
+            }
+        });
+        CoreReport {
+            targets: self.targets(now),
+            paths: views.iter().flat_map(|view| self.paths_of(view)).collect(),
+            connections: views.into_iter().map(|view| self.connection(view)).collect(),
+            peers: peers.into_iter().map(peer_report).collect(),
+            macs: macs.collect(),
+            drops: self.drops(),
+            warnings: self.parts.mesh.warnings(),
+            counters: self.parts.mesh.counters(),
+        }
+    }
+
+    fn targets(&self, now: Instant) -> Vec<TargetReport> {
+        let report = |view: mesh::TargetView| TargetReport {
+            target: view.target,
+            state: state(view.state),
+            last_error: view.error,
+            retry_in_secs: view.retry_at.map(|at| at.saturating_duration_since(now).as_secs()),
+        };
+        self.parts.mesh.targets().into_iter().map(report).collect()
+    }
+
+    fn connection(&self, view: ConnectionView) -> ConnectionReport {
+        let neighbour = self.neighbour(&view);
+        let chosen = neighbour.and_then(Neighbour::chosen);
+        let sum = |pick: fn(&transport::PathCounters) -> u64| {
+            neighbour.map_or(0, |n| n.counters().map(|(_, counters)| pick(counters)).sum())
+        };
+        let rtt = neighbour.and_then(Neighbour::udp_rtt).or(view.rtt);
+        ConnectionReport {
+            direction: if view.outbound { Direction::Outbound } else { Direction::Inbound },
+            address: view.address,
+            state: match state(view.state) {
+                ConnectionState::Established if chosen.is_none() => ConnectionState::Pending,
+                state => state,
+            },
+            peer: view.peer.map(|(name, nickname)| PeerRef { name: name.to_string(), nickname }),
+            transport: chosen.map(transport),
+            reason: neighbour.map(Neighbour::reason),
+            encryption: neighbour.map(|n| n.cipher().to_owned()),
+            authenticated: neighbour.is_some_and(|n| n.authenticated),
+            mtu: chosen.map(|_| self.parts.mtu),
+            rtt_micros: rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            error: view.error,
+            retry_in_secs: view.retry_in.map(|d| d.as_secs()),
+            frames_in: sum(|c| c.rx_frames.load(Relaxed)),
+            frames_out: sum(|c| c.tx_frames.load(Relaxed)),
+            bytes_in: sum(|c| c.rx_bytes.load(Relaxed)),
+            bytes_out: sum(|c| c.tx_bytes.load(Relaxed)),
+        }
+    }
+
+    fn paths_of(&self, view: &ConnectionView) -> Vec<PathReport> {
+        let (Some(neighbour), Some((peer, nickname))) = (self.neighbour(view), &view.peer) else {
+            return Vec::new();
+        };
+        let report = |(kind, counters): (PathKind, &transport::PathCounters)| PathReport {
+            peer: peer.to_string(),
+            nickname: nickname.clone(),
+            kind,
+            chosen: neighbour.chosen() == Some(kind),
+            rtt: if kind == PathKind::Udp { neighbour.udp_rtt() } else { view.rtt },
+            mtu: self.parts.mtu,
+            frames: [counters.rx_frames.load(Relaxed), counters.tx_frames.load(Relaxed)],
+            bytes: [counters.rx_bytes.load(Relaxed), counters.tx_bytes.load(Relaxed)],
+            drops: counters.drops.nonzero().map(|(reason, n)| (reason.name(), n)).collect(),
+        };
+        neighbour.counters().map(report).collect()
+    }
+
+    /// All drops, wherever they happened.
+    fn drops(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        let paths = self
+            .neighbours
+            .values()
+            .flat_map(|n| n.counters().flat_map(|(_, c)| c.drops.nonzero().collect::<Vec<_>>()));
+        let strangers = self.parts.udp.iter().flat_map(|udp| udp.drops().nonzero());
+        for (reason, n) in paths.chain(strangers).chain(self.parts.forwarder.drops().nonzero()) {
+            *all.entry(reason.name().to_owned()).or_default() += n;
+        }
+        all
+    }
+
+    fn neighbour(&self, view: &ConnectionView) -> Option<&Neighbour> {
+        self.neighbours.get(&view.link?)
+    }
+}
+
+const fn state(state: mesh::ConnectionState) -> ConnectionState {
+    match state {
+        mesh::ConnectionState::Established => ConnectionState::Established,
+        mesh::ConnectionState::Connecting => ConnectionState::Connecting,
+        mesh::ConnectionState::Retrying => ConnectionState::Retrying,
+        mesh::ConnectionState::Failed => ConnectionState::Failed,
+        mesh::ConnectionState::Waiting => ConnectionState::Waiting,
+    }
+}
+
+const fn transport(kind: PathKind) -> Transport {
+    match kind {
+        PathKind::Udp => Transport::Udp,
+        PathKind::Tls | PathKind::Memory => Transport::Tls,
+    }
+}
+
+fn peer_report(view: PeerView) -> PeerReport {
+    let connection = |link: mesh::PeerLink| PeerConnection {
+        direction: if link.entry.outbound { Direction::Outbound } else { Direction::Inbound },
+        address: link.entry.address,
+        name: link.entry.peer.to_string(),
+        nickname: link.nickname,
+        established: link.established_both_ways,
+    };
+    PeerReport {
+        name: view.name.to_string(),
+        nickname: view.nickname,
+        uid: view.uid.map(|uid| uid.to_string()).unwrap_or_default(),
+        version: view.program.unwrap_or_default(),
+        connections: view.links.into_iter().map(connection).collect(),
+    }
+}

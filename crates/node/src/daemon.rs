@@ -1,0 +1,379 @@
+//! From a configuration to a running router, and back to nothing.
+//!
+//! What can fail without having touched the host comes first: directories, identity, ports. Bridge and TAP come last.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+use api::{Authentication, ControlError, Offloads, RouterReport, TransportMode};
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use docker::Docker;
+use host::bridge::{BridgeSpec, ensure_bridge};
+use host::tap::Tap;
+use mesh::{Identity, Mesh, MeshConfig};
+use router::Forwarder;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinSet;
+use transport_tls::{Credentials, Endpoint, LocalHello, Password};
+use transport_udp::UdpTransport;
+use wire::{PeerName, Uid, VERSION, VERSION_MIN};
+
+use crate::containers::Containers;
+use crate::control::{Handle, Parts};
+use crate::core::{Command, Core, CoreParts, Input};
+use crate::exposure::Exposure;
+use crate::failure::Failure;
+use crate::run_dir::RunDir;
+use crate::store::{Saved, Store};
+use crate::tap_pump::{TapPump, write_frame};
+use crate::{Config, ResetPaths, TransportChoice, dialler, identity, target};
+
+/// The bridge; the original's name, which people's scripts know.
+pub(crate) const BRIDGE: &str = "weave";
+/// The router's port on it; likewise.
+const TAP: &str = "vethwe-bridge";
+/// Inputs that may wait for the event loop.
+const INPUTS: usize = 4096;
+/// Requests in progress may finish for this long when the router stops.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Most passwords (P3.1).
+const MAX_PASSWORDS: usize = 4;
+
+/// Runs the router until it is told to stop.
+pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<()> {
+    let run_dir = RunDir::claim(&config.run_dir)?;
+    host::check::preflight()?;
+    let store = Arc::new(Store::open(&config.state_dir)?);
+    let saved = store.load()?;
+    let seed = identity::load_or_create(&config.state_dir)?;
+    let identity = Arc::new(Identity::from_seed(&seed));
+    let name = match &config.name {
+        Some(text) => text.parse()?,
+        None => identity.name(),
+    };
+    let targets = targets(&config, &saved)?;
+    for peer in &config.peers {
+        target::check(peer, config.port).await?;
+    }
+    let listener = dialler::listen(config.host, config.port).with_context(|| {
+        format!("cannot listen on TCP port {}: another program uses it; choose one with --port", config.port)
+    })?;
+    let udp_socket = match config.transport {
+        TransportChoice::Tls => None,
+        TransportChoice::Auto | TransportChoice::Udp => {
+            Some(transport_udp::Socket::bind(config.host, config.port).with_context(|| {
+                format!(
+                    "cannot use UDP port {}: another program uses it; choose one with --port",
+                    config.port
+                )
+            })?)
+        }
+    };
+    let status = match config.status_addr {
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+            format!("cannot serve status on {address}: another program uses the port; choose one with --status-addr")
+        })?),
+        None => None,
+    };
+    let incarnation = store.begin(unix_ms())?;
+    store.set_targets(&targets)?;
+
+    let (inputs, inbox) = mpsc::channel(INPUTS);
+    let (tap, forwarder) = attach_to_bridge(&config, name, &inputs).await?;
+    let udp = udp_socket.map(|socket| start_udp(socket, &forwarder, &inputs)).transpose()?;
+    let uid = Uid(u64::from_be_bytes(random()?));
+    let endpoint = Arc::new(Endpoint {
+        credentials: Credentials::new(&seed, &identity.public_key())?,
+        passwords: stretch(&config.passwords)?,
+        uid,
+        versions: (VERSION_MIN, VERSION),
+        hello: LocalHello {
+            name,
+            nickname: config.nickname.clone(),
+            incarnation,
+            port: config.port,
+            udp_port: if udp.is_some() { config.port } else { 0 },
+            transports: crate::core::transports(config.transport),
+            frame_max: config.mtu + 14,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+    });
+    let now = Instant::now();
+    let mut mesh = Mesh::new(
+        MeshConfig {
+            identity: Arc::clone(&identity),
+            name,
+            nickname: config.nickname.clone(),
+            uid,
+            incarnation,
+            port: config.port,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            discovery: config.discovery,
+            conn_limit: config.conn_limit,
+            seed: random()?,
+        },
+        now,
+    );
+    mesh.replace_targets(now, &targets);
+
+    let handle = Handle(Arc::new(Parts {
+        inputs: inputs.clone(),
+        store: Arc::clone(&store),
+        targets: Mutex::new(targets),
+        containers: Containers::new(Docker::connect(), Arc::clone(&store), config.mtu, saved.attachments),
+        exposure: Exposure::new(Arc::clone(&store), config.port, saved.exposed),
+        fixed: fixed_report(&config, name, &identity, tap.offloads()),
+        bridge_mac: name.to_string(),
+    }));
+    handle.0.exposure.restore().await.map_err(|Failure(e)| explained(e))?;
+
+    let (link_sender, link_events) = mpsc::channel(INPUTS);
+    let core = Core::new(
+        CoreParts {
+            mesh,
+            endpoint: Arc::clone(&endpoint),
+            choice: config.transport,
+            mtu: config.mtu,
+            port: config.port,
+            forwarder: Arc::clone(&forwarder),
+            udp,
+            store: Arc::clone(&store),
+            pins: saved.pins,
+            sender: inputs.clone(),
+            inputs: inbox,
+            link_events,
+            link_sender,
+        },
+        now,
+    );
+
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    serve(&mut tasks, &handle, &run_dir.socket(), status, &stopped).await?;
+    let pump = TapPump::start(tap, Arc::clone(&forwarder)).context("cannot start reading the TAP")?;
+    let mut background = JoinSet::new();
+    background.spawn(dialler::accept(listener, endpoint, inputs.clone()));
+    background.spawn({
+        let handle = handle.clone();
+        async move { handle.0.containers.follow().await }
+    });
+    background.spawn({
+        let handle = handle.clone();
+        async move { handle.0.exposure.watch().await }
+    });
+    background.spawn(stop_on_signal(inputs)?);
+
+    tracing::info!(%name, nickname = config.nickname, port = config.port, "router ready");
+    on_ready(&name.to_string());
+    core.run().await;
+
+    tracing::info!("router stops");
+    background.shutdown().await;
+    // Joins a thread, which ends at once.
+    drop(pump);
+    let _ = stop.send(true);
+    let _ = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
+    store.end()?;
+    drop(run_dir);
+    Ok(())
+}
+
+/// Removes the bridge, the rules and the state.
+pub(crate) async fn reset(paths: &ResetPaths) -> Result<()> {
+    let run_dir = RunDir::claim(&paths.run_dir)?;
+    let mut errors: Vec<String> = match host::wipe::reset(BRIDGE, TAP).await {
+        Ok(()) => Vec::new(),
+        Err(list) => list.iter().map(ToString::to_string).collect(),
+    };
+    for dir in [&paths.state_dir, &paths.run_dir] {
+        errors.extend(empty(dir).err().map(|e| format!("cannot remove what is in {}: {e}", dir.display())));
+    }
+    drop(run_dir);
+    if errors.is_empty() { Ok(()) } else { bail!("not everything could be removed: {}", errors.join("; ")) }
+}
+
+/// Removes our own files, and the directory if it is empty then.
+fn empty(dir: &Path) -> std::io::Result<()> {
+    const OURS: [&str; 8] = [
+        "identity",
+        "identity.new",
+        "state.redb",
+        "weave.sock",
+        "weave.pid",
+        "weave.log",
+        "weave.log.old",
+        "weave.sock.new",
+    ];
+    for file in OURS {
+        match std::fs::remove_file(dir.join(file)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    // A directory that is a mount point, or holds what is not ours, stays.
+    let _ = std::fs::remove_dir(dir);
+    Ok(())
+}
+
+/// The targets of this run: those given; those of the last one with `--resume`, or when it was killed.
+fn targets(config: &Config, saved: &Saved) -> Result<Vec<String>> {
+    if config.resume && !config.peers.is_empty() {
+        bail!("--resume takes up the peers of the last run: name no others with it");
+    }
+    let mut list = if config.resume || saved.was_killed { saved.targets.clone() } else { Vec::new() };
+    for peer in &config.peers {
+        if !list.contains(peer) {
+            list.push(peer.clone());
+        }
+    }
+    Ok(list)
+}
+
+async fn attach_to_bridge(
+    config: &Config,
+    name: PeerName,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(Arc<Tap>, Arc<Forwarder>)> {
+    ensure_bridge(&BridgeSpec { name: BRIDGE, mac: name.bytes(), mtu: config.mtu }).await?;
+    let tap = Arc::new(Tap::open(TAP, BRIDGE, config.mtu).await?);
+    if !tap.vnet_hdr() {
+        tracing::warn!("this kernel's TAP carries no super-frames: the router will be slow");
+    }
+    let (writer, learned) = (Arc::clone(&tap), inputs.clone());
+    let forwarder = Forwarder::new(
+        // When the loop is busy the next frame of the same source tells again.
+        Box::new(move |l| drop(learned.try_send(Input::Learned(l)))),
+        Box::new(move |frame| write_frame(&writer, frame)),
+    );
+    Ok((tap, forwarder))
+}
+
+fn start_udp(
+    socket: transport_udp::Socket,
+    forwarder: &Arc<Forwarder>,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<UdpTransport> {
+    let events = inputs.clone();
+    // A probe's answer that finds no room is one that was lost on the way.
+    let events = Box::new(move |event| drop(events.try_send(Input::Udp(event))));
+    Ok(UdpTransport::start(socket, forwarder.clone(), events)?)
+}
+
+async fn serve(
+    tasks: &mut JoinSet<()>,
+    handle: &Handle,
+    socket: &Path,
+    status: Option<TcpListener>,
+    stopped: &watch::Receiver<bool>,
+) -> Result<()> {
+    let until = |mut stopped: watch::Receiver<bool>| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let _ = stopped.wait_for(|s| *s).await;
+        })
+    };
+    let control =
+        api::serve_unix(socket, api::control_router(handle.clone()), until(stopped.clone())).await?;
+    tasks.spawn(async move {
+        if let Err(e) = control.await {
+            tracing::error!(error = %e, "the control socket failed");
+        }
+    });
+    if let Some(listener) = status {
+        let address = listener.local_addr()?;
+        drop(listener);
+        let public =
+            api::serve_tcp(address, api::public_router(handle.clone()), until(stopped.clone())).await?;
+        tasks.spawn(async move {
+            if let Err(e) = public.await {
+                tracing::error!(error = %e, "the status address failed");
+            }
+        });
+    }
+    Ok(())
+}
+
+fn stop_on_signal(inputs: mpsc::Sender<Input>) -> Result<impl Future<Output = ()> + Send> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = inputs.send(Input::Command(Command::Stop)).await;
+        std::future::pending().await
+    })
+}
+
+fn fixed_report(
+    config: &Config,
+    name: PeerName,
+    identity: &Identity,
+    offloads: host::tap::Offloads,
+) -> RouterReport {
+    RouterReport {
+        protocol_min: VERSION_MIN,
+        protocol_max: VERSION,
+        name: name.to_string(),
+        nickname: config.nickname.clone(),
+        identity: identity.public_key().iter().map(|b| format!("{b:02x}")).collect(),
+        interface: BRIDGE.to_owned(),
+        host: config.host.map(|ip| ip.to_string()).unwrap_or_default(),
+        port: config.port,
+        started: unix_ms() / 1000,
+        authentication: if config.passwords.is_empty() {
+            Authentication::None
+        } else {
+            Authentication::Password
+        },
+        passwords: config.passwords.len(),
+        transport: match config.transport {
+            TransportChoice::Auto => TransportMode::Auto,
+            TransportChoice::Udp => TransportMode::Udp,
+            TransportChoice::Tls => TransportMode::Tls,
+        },
+        cipher: session::preferred_cipher().name().to_owned(),
+        discovery: config.discovery,
+        conn_limit: config.conn_limit,
+        mtu: config.mtu,
+        offloads: Offloads { csum: offloads.csum, tso: offloads.tso, uso: offloads.uso },
+        targets: Vec::new(),
+        connections: Vec::new(),
+        peers: Vec::new(),
+        macs: Vec::new(),
+        drops: Default::default(),
+        warnings: Vec::new(),
+    }
+}
+
+fn stretch(passwords: &[String]) -> Result<Vec<Password>> {
+    if passwords.len() > MAX_PASSWORDS {
+        bail!("{} passwords are too many: at most {MAX_PASSWORDS} can be valid at once", passwords.len());
+    }
+    Ok(passwords.iter().map(|p| Password::new(p)).collect::<Result<_, _>>()?)
+}
+
+fn explained(e: ControlError) -> anyhow::Error {
+    match e.hint {
+        Some(hint) => anyhow::anyhow!("{}: {hint}", e.error),
+        None => anyhow::anyhow!(e.error),
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => bail!("the system gives no random bytes"),
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,116 @@
+//! The host's own addresses on the network, and the rules that let them through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::firewall::FirewallState;
+use host::{docker_forward, expose, firewall};
+use ipnetwork::IpNetwork;
+use tokio::sync::Mutex;
+
+use crate::daemon::BRIDGE;
+use crate::failure::Failure;
+use crate::store::Store;
+
+/// Rules that somebody flushed are put back within this time; the original's interval.
+const WATCH: Duration = Duration::from_secs(10);
+
+/// What is exposed. Changes are made one after the other.
+pub(crate) struct Exposure {
+    store: Arc<Store>,
+    port: u16,
+    addresses: Mutex<Vec<IpNetwork>>,
+}
+
+impl Exposure {
+    pub(crate) fn new(store: Arc<Store>, port: u16, addresses: Vec<IpNetwork>) -> Self {
+        Self { store, port, addresses: Mutex::new(addresses) }
+    }
+
+    /// Puts everything in force that was saved; at launch.
+    pub(crate) async fn restore(&self) -> Result<(), Failure> {
+        let addresses = self.addresses.lock().await;
+        for address in &*addresses {
+            if let Err(e) = expose::expose(BRIDGE, *address).await {
+                tracing::warn!(%address, error = %e, "cannot expose an address again");
+            }
+        }
+        self.enforce(&addresses).await
+    }
+
+    /// Adds addresses; those that are there already are no error.
+    pub(crate) async fn expose(&self, wanted: &[IpNetwork]) -> Result<(), Failure> {
+        let mut addresses = self.addresses.lock().await;
+        let mut next = addresses.clone();
+        next.extend(wanted.iter().filter(|w| !addresses.contains(w)));
+        self.save(&next).await?;
+        let mut done = Vec::new();
+        let result = async {
+            for address in wanted {
+                if expose::expose(BRIDGE, *address).await? {
+                    done.push(*address);
+                }
+            }
+            self.enforce(&next).await
+        }
+        .await;
+        if let Err(e) = result {
+            for address in done {
+                // The first error is the one to tell.
+                let _ = expose::hide(BRIDGE, address).await;
+            }
+            let _ = self.enforce(&addresses).await;
+            self.save(&addresses).await?;
+            return Err(e);
+        }
+        *addresses = next;
+        Ok(())
+    }
+
+    /// Takes addresses away; those that are not there are no error.
+    pub(crate) async fn hide(&self, unwanted: &[IpNetwork]) -> Result<(), Failure> {
+        let mut addresses = self.addresses.lock().await;
+        let next: Vec<_> = addresses.iter().copied().filter(|a| !unwanted.contains(a)).collect();
+        self.save(&next).await?;
+        *addresses = next;
+        for address in unwanted {
+            expose::hide(BRIDGE, *address).await?;
+        }
+        self.enforce(&addresses).await
+    }
+
+    pub(crate) async fn list(&self) -> Vec<IpNetwork> {
+        self.addresses.lock().await.clone()
+    }
+
+    /// Puts rules back that somebody flushed, for ever.
+    pub(crate) async fn watch(&self) {
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let there = match (firewall::present().await, docker_forward::present(BRIDGE).await) {
+                (Ok(table), Ok(chain)) => table && chain,
+                _ => false,
+            };
+            if !there {
+                let addresses = self.addresses.lock().await;
+                match self.enforce(&addresses).await {
+                    Ok(()) => tracing::warn!("somebody removed the firewall rules; they are back"),
+                    Err(e) => tracing::debug!(error = %e.0.error, "cannot put the firewall rules back"),
+                }
+            }
+        }
+    }
+
+    async fn enforce(&self, addresses: &[IpNetwork]) -> Result<(), Failure> {
+        let state =
+            FirewallState { bridge: BRIDGE.to_owned(), exposed: addresses.to_vec(), router_port: self.port };
+        firewall::apply(&state).await?;
+        docker_forward::ensure(&state).await?;
+        Ok(())
+    }
+
+    async fn save(&self, addresses: &[IpNetwork]) -> Result<(), Failure> {
+        let (store, addresses) = (Arc::clone(&self.store), addresses.to_vec());
+        crate::failure::blocking(move || store.set_exposed(&addresses)).await
+    }
+}
