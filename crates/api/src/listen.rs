@@ -1,7 +1,6 @@
 //! Where the endpoints listen: a Unix socket for root, a TCP address for reading.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,19 +38,17 @@ pub async fn serve_unix<S: Future<Output = ()> + Send + 'static>(
     })
 }
 
-/// Listens on a TCP address, and returns the future that serves it until some time after `shutdown` ends.
+/// Serves a bound TCP address until some time after `shutdown` ends. The caller binds, because it wants to know early that
+/// the port is in use.
 ///
 /// # Errors
-/// [`ServeError`], when the address cannot be bound.
+/// When the listener fails.
 pub async fn serve_tcp(
-    address: SocketAddr,
+    listener: TcpListener,
     router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<impl Future<Output = io::Result<()>> + Send, ServeError> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| ServeError::Bind { address: address.to_string(), source })?;
-    Ok(serve(listener, router, shutdown))
+) -> io::Result<()> {
+    serve(listener, router, shutdown).await
 }
 
 /// Why nothing listens.
@@ -66,7 +63,7 @@ pub enum ServeError {
     /// The kernel refused.
     #[error("cannot listen on {address}: {source}")]
     Bind {
-        /// The path or the address.
+        /// The path.
         address: String,
         /// The kernel's reason.
         source: io::Error,

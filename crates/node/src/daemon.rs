@@ -285,10 +285,7 @@ async fn serve(
         }
     });
     if let Some(listener) = status {
-        let address = listener.local_addr()?;
-        drop(listener);
-        let public =
-            api::serve_tcp(address, api::public_router(handle.clone()), until(stopped.clone())).await?;
+        let public = api::serve_tcp(listener, api::public_router(handle.clone()), until(stopped.clone()));
         tasks.spawn(async move {
             if let Err(e) = public.await {
                 tracing::error!(error = %e, "the status address failed");
@@ -376,4 +373,63 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(resume: bool, peers: &[&str]) -> Config {
+        Config {
+            passwords: Vec::new(),
+            transport: TransportChoice::Auto,
+            name: None,
+            nickname: "h".into(),
+            host: None,
+            port: 6783,
+            discovery: true,
+            conn_limit: 0,
+            resume,
+            state_dir: "/nowhere".into(),
+            run_dir: "/nowhere".into(),
+            status_addr: None,
+            log_level: "info".into(),
+            mtu: 1376,
+            peers: peers.iter().map(|p| (*p).to_owned()).collect(),
+        }
+    }
+
+    fn saved(was_killed: bool) -> Saved {
+        Saved { targets: vec!["a".into(), "b".into()], was_killed, ..Saved::default() }
+    }
+
+    #[test]
+    fn the_targets_of_the_last_run_are_taken_up_when_asked_or_after_a_kill() {
+        assert_eq!(targets(&config(false, &["c"]), &saved(false)).unwrap(), ["c"]);
+        assert_eq!(targets(&config(true, &[]), &saved(false)).unwrap(), ["a", "b"]);
+        assert_eq!(targets(&config(false, &["c", "a"]), &saved(true)).unwrap(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn resume_and_other_peers_contradict_each_other() {
+        let error = targets(&config(true, &["c"]), &saved(false)).unwrap_err().to_string();
+        assert!(error.contains("--resume"), "{error}");
+    }
+
+    #[test]
+    fn more_passwords_than_a_prelude_can_count_are_refused() {
+        let five: Vec<_> = (0..5).map(|n| n.to_string()).collect();
+        assert!(stretch(&five).err().unwrap().to_string().contains("at most 4"));
+    }
+
+    #[test]
+    fn reset_leaves_what_is_not_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["identity", "state.redb", "mine.txt"] {
+            std::fs::write(dir.path().join(file), "x").unwrap();
+        }
+        empty(dir.path()).unwrap();
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["mine.txt"]);
+    }
 }
