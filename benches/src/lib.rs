@@ -1,1 +1,1 @@
-//! Benchmarks live in `benches/`.
+//! What the data path costs. The benchmarks are in `benches/`; `cargo bench -p benches` runs them.
