@@ -22,6 +22,8 @@ impl FactKind {
     pub const PEER: Self = Self(1);
     /// Whom it is linked to: a list of [`LinkEntry`].
     pub const LINKS: Self = Self(2);
+    /// Identities that it saw in use twice (P3.7), each with the address that the refused copy came from: a list of [`LinkEntry`].
+    pub const CONFLICTS: Self = Self(3);
 }
 
 /// One fact, as it travels.

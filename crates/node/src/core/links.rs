@@ -84,7 +84,8 @@ impl Core {
         match event {
             LinkEvent::Message(Message::Refuse(refuse)) => {
                 tracing::info!(peer = %neighbour.peer, reason = %refuse, "the other end closes the link");
-                neighbour.last_words = Some(refuse);
+                neighbour.last_words = Some(refuse.clone());
+                self.parts.mesh.handle_message(now, id, Message::Refuse(refuse));
             }
             LinkEvent::Message(message @ (Message::SessionOffer(_) | Message::SessionAnswer(_))) => {
                 if let Some(udp) = &self.parts.udp {

@@ -164,7 +164,7 @@ impl Neighbour {
         }
         let cipher = Cipher::from_u8(share.cipher.unwrap_or(Cipher::Aes256Gcm as u8))?;
         let (exchange, index) = (KeyExchange::new().ok()?, random_index()?);
-        let answer = SessionKeyShare { index, public_key: exchange.public_key().to_vec(), ..share.clone() };
+        let answer = SessionKeyShare { index, public_key: exchange.public_key().to_vec(), ..share };
         let (sealer, opener) = exchange
             .finish(&share.public_key, &self.secret, self.role, share.epoch, cipher, share.index)
             .ok()?;

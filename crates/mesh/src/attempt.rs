@@ -1,0 +1,225 @@
+//! The tries to reach one target or one address: when the next is due, and what the last one met.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use wire::RefuseCode;
+
+use crate::backoff::Backoff;
+use crate::mesh::{DialId, LinkId};
+use crate::view::ConnectionState;
+
+/// A link that lived longer than this proved the way to be good: it is dialled again at once when it is lost.
+const PROVEN_AFTER: Duration = Duration::from_secs(60);
+
+/// Why there is no link (any more).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failure<'a> {
+    /// For people.
+    pub(crate) reason: &'a str,
+    /// When the other end refused.
+    pub(crate) code: Option<RefuseCode>,
+}
+
+/// The tries to reach one target or one address.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    progress: Progress,
+    backoff: Backoff,
+    error: Option<String>,
+    is_final: bool,
+    /// Where the last try went.
+    pub(crate) address: Option<SocketAddr>,
+}
+
+/// How far they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// The next try may begin then.
+    Due(Instant),
+    /// One is under way.
+    Dialling(DialId),
+    /// It led to this link.
+    Linked(LinkId),
+    /// It leads to this host itself: no more tries.
+    Oneself,
+}
+
+impl Attempt {
+    /// The first try may begin at `due`.
+    pub(crate) const fn new(due: Instant) -> Self {
+        Self {
+            progress: Progress::Due(due),
+            backoff: Backoff::new(),
+            error: None,
+            is_final: false,
+            address: None,
+        }
+    }
+
+    pub(crate) const fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    pub(crate) const fn due(&self) -> Option<Instant> {
+        if let Progress::Due(at) = self.progress { Some(at) } else { None }
+    }
+
+    pub(crate) const fn is_dialling(&self) -> bool {
+        matches!(self.progress, Progress::Dialling(_))
+    }
+
+    /// Whether only a change on one of the hosts can help.
+    pub(crate) const fn is_final(&self) -> bool {
+        self.is_final
+    }
+
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    pub(crate) const fn state(&self) -> ConnectionState {
+        match self.progress {
+            Progress::Dialling(_) => ConnectionState::Connecting,
+            Progress::Linked(_) => ConnectionState::Established,
+            Progress::Oneself => ConnectionState::Failed,
+            Progress::Due(_) if self.error.is_none() => ConnectionState::Waiting,
+            Progress::Due(_) if self.is_final => ConnectionState::Failed,
+            Progress::Due(_) => ConnectionState::Retrying,
+        }
+    }
+
+    /// Someone asked for it, or something changed: all that was learned from failures is void.
+    pub(crate) fn anew(&mut self, due: Instant) {
+        if matches!(self.progress, Progress::Due(_) | Progress::Oneself) {
+            *self = Self { address: self.address, ..Self::new(due) };
+        }
+    }
+
+    pub(crate) const fn begin(&mut self, id: DialId) {
+        self.progress = Progress::Dialling(id);
+    }
+
+    pub(crate) fn linked(&mut self, link: LinkId) {
+        self.progress = Progress::Linked(link);
+        self.error = None;
+        self.is_final = false;
+    }
+
+    /// The peer is linked by another way. The next try is due as soon as that is over.
+    pub(crate) fn stand_by(&mut self, now: Instant) {
+        self.progress = Progress::Due(now);
+        self.error = None;
+        self.is_final = false;
+    }
+
+    pub(crate) fn oneself(&mut self) {
+        self.progress = Progress::Oneself;
+        self.error = Some("is this host itself".to_owned());
+        self.is_final = true;
+    }
+
+    /// A try failed.
+    pub(crate) fn failed(&mut self, now: Instant, failure: Failure<'_>, rng: &mut StdRng) {
+        self.is_final = failure.code.is_some_and(RefuseCode::is_final);
+        let wait = if self.is_final { self.backoff.longest(rng) } else { self.backoff.next(rng) };
+        self.progress = Progress::Due(now + wait);
+        self.error = Some(failure.reason.to_owned());
+    }
+
+    /// A link to the peer that this leads to was lost after `lived`.
+    pub(crate) fn lost(
+        &mut self,
+        now: Instant,
+        lived: Duration,
+        head_start: Duration,
+        failure: Failure<'_>,
+        rng: &mut StdRng,
+    ) {
+        if matches!(self.progress, Progress::Dialling(_) | Progress::Oneself) {
+            return;
+        }
+        self.failed(now, failure, rng);
+        if lived > PROVEN_AFTER && !self.is_final {
+            self.backoff = Backoff::new();
+            self.progress = Progress::Due(now + head_start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::start;
+    use rand::SeedableRng;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn failure(code: Option<RefuseCode>) -> Failure<'static> {
+        Failure { reason: "said no", code }
+    }
+
+    fn wait(a: &Attempt, now: Instant) -> f64 {
+        a.due().unwrap().saturating_duration_since(now).as_secs_f64()
+    }
+
+    #[test]
+    fn a_final_refusal_leads_to_the_longest_wait_and_asking_anew_ends_it() {
+        let (now, mut rng) = (start(), StdRng::from_seed([1; 32]));
+        let mut a = Attempt::new(now);
+        a.failed(now, failure(Some(RefuseCode::PasswordWrong)), &mut rng);
+        assert!(wait(&a, now) >= 180.0);
+        assert_eq!((a.state(), a.error()), (ConnectionState::Failed, Some("said no")));
+        a.anew(now);
+        assert_eq!((a.state(), a.due()), (ConnectionState::Waiting, Some(now)));
+        a.failed(now, failure(Some(RefuseCode::LimitReached)), &mut rng);
+        assert!(wait(&a, now) <= 3.0, "the wait begins small again");
+        assert_eq!(a.state(), ConnectionState::Retrying);
+    }
+
+    #[test]
+    fn a_link_that_lived_more_than_a_minute_is_dialled_again_at_once() {
+        let (now, mut rng) = (start(), StdRng::from_seed([1; 32]));
+        let mut a = Attempt::new(now);
+        let lost = |a: &mut Attempt, lived, code, rng: &mut StdRng| {
+            a.linked(LinkId(1));
+            a.lost(now, lived, Duration::ZERO, failure(code), rng);
+            wait(a, now)
+        };
+        assert!(lost(&mut a, MINUTE, None, &mut rng) >= 1.0);
+        assert!(lost(&mut a, MINUTE * 2, None, &mut rng) <= 0.0);
+        assert!(lost(&mut a, MINUTE * 2, Some(RefuseCode::NotUnderstood), &mut rng) >= 180.0);
+    }
+
+    #[test]
+    fn short_lived_links_do_not_reset_the_wait() {
+        let (now, mut rng) = (start(), StdRng::from_seed([1; 32]));
+        let mut a = Attempt::new(now);
+        for _ in 0..8 {
+            a.linked(LinkId(1));
+            a.lost(now, Duration::from_secs(1), Duration::ZERO, failure(None), &mut rng);
+        }
+        assert!(wait(&a, now) > 17.0, "2 s × 1.5⁷ × 0.5 at the least");
+    }
+
+    #[test]
+    fn what_is_this_host_itself_is_not_tried_again_until_asked() {
+        let (now, mut rng) = (start(), StdRng::from_seed([1; 32]));
+        let mut a = Attempt::new(now);
+        a.oneself();
+        a.lost(now, MINUTE * 2, Duration::ZERO, failure(None), &mut rng);
+        assert_eq!((a.due(), a.error()), (None, Some("is this host itself")));
+        a.anew(now);
+        assert_eq!(a.due(), Some(now));
+    }
+
+    #[test]
+    fn asking_anew_does_not_disturb_a_try_under_way() {
+        let now = start();
+        let mut a = Attempt::new(now);
+        a.begin(DialId(4));
+        a.anew(now);
+        assert_eq!(a.progress(), Progress::Dialling(DialId(4)));
+    }
+}

@@ -1,0 +1,38 @@
+//! Who is in the network, who is linked to whom, which links to keep, and when a path is good.
+//!
+//! Pure: no sockets, no clock, no randomness of its own. What happens goes in by `handle_*` with the time it
+//! happens at; what is to be done comes out by `poll_*`, and the time of the next look by `poll_timeout`. One rule
+//! holds for [`Mesh`] and [`PathProber`] alike: after each call that puts something in, take out everything, then
+//! sleep.
+//!
+//! - [`Identity`]: the key that a peer is, and the name that follows from it (P1).
+//! - [`Mesh`]: links, facts and dials of one peer. Facts are signed by their origin and spread by flooding,
+//!   repaired by digests (P5); a topology is what both ends of a link state; addresses that others state are
+//!   dialled until everyone is linked to everyone. Who is not reached is forgotten.
+//! - [`PathProber`]: whether records over UDP reach a neighbour (P4.9).
+
+#![forbid(unsafe_code)]
+
+mod identity;
+
+mod attempt;
+mod backoff;
+mod discovery;
+mod facts;
+mod links;
+mod mesh;
+mod notices;
+mod targets;
+mod text;
+mod topology;
+mod view;
+
+mod path;
+
+#[cfg(test)]
+mod testing;
+
+pub use identity::{Identity, name_of, verify};
+pub use mesh::{Action, DialId, DialTo, LinkId, LinkUp, Mesh, MeshConfig};
+pub use path::{PathEvent, PathProber, PathState, Probe};
+pub use view::{ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TargetView};

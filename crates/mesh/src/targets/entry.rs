@@ -1,0 +1,118 @@
+//! What may be dialled: a target, or the addresses of a peer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use wire::PeerName;
+
+use crate::attempt::Attempt;
+use crate::links::Links;
+
+/// Most addresses kept of one peer: a host with more ways to it is found by the first eight.
+const MAX_ADDRESSES: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) text: String,
+    /// Who answered there last.
+    pub(super) peer: Option<PeerName>,
+    pub(super) attempt: Attempt,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Discovered {
+    pub(super) addresses: BTreeMap<SocketAddr, Attempt>,
+    pub(super) reachable: bool,
+    /// We were linked and lost it: it is tried until it is forgotten, even if nothing else reaches it, because
+    /// where all links break at once nobody else can tell of it.
+    pub(super) lost: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Goal {
+    Target(String),
+    Address(PeerName, SocketAddr),
+}
+
+impl Target {
+    /// Whether its peer is linked, so that it waits.
+    pub(super) fn is_satisfied(&self, links: &Links) -> bool {
+        self.peer.is_some_and(|peer| links.has_peer(peer))
+    }
+}
+
+impl Discovered {
+    /// Adds an address. Where there are too many, one gives way that is not among those heard of now.
+    pub(super) fn add(&mut self, address: SocketAddr, due: Instant, heard: &BTreeSet<SocketAddr>) {
+        if !is_dialable(&address) || self.addresses.contains_key(&address) {
+            return;
+        }
+        if self.addresses.len() >= MAX_ADDRESSES {
+            let outdated =
+                self.addresses.iter().find(|(a, attempt)| !heard.contains(a) && !attempt.is_dialling());
+            let Some(outdated) = outdated.map(|(&a, _)| a) else { return };
+            self.addresses.remove(&outdated);
+        }
+        self.addresses.insert(address, Attempt::new(due));
+    }
+
+    pub(super) fn is_dialling(&self) -> bool {
+        self.addresses.values().any(Attempt::is_dialling)
+    }
+}
+
+pub(super) fn address_mut(
+    discovered: &mut BTreeMap<PeerName, Discovered>,
+    peer: PeerName,
+    address: SocketAddr,
+) -> Option<&mut Attempt> {
+    discovered.get_mut(&peer)?.addresses.get_mut(&address)
+}
+
+/// Whether an address that someone else told us can mean anything here. A link-local one (RFC 4291 section 2.5.6)
+/// belongs to an interface of the host that told it.
+pub(super) fn is_dialable(address: &SocketAddr) -> bool {
+    let ip = address.ip();
+    let is_link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_link_local
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::start;
+
+    #[test]
+    fn at_most_eight_addresses_are_kept_and_the_outdated_give_way() {
+        let mut discovered = Discovered::default();
+        let addresses =
+            |from: u8| (from..from + 8).map(|n| ([10, 0, 0, n], 1).into()).collect::<BTreeSet<_>>();
+        let (old, new) = (addresses(20), addresses(100));
+        for heard in [&old, &new] {
+            heard.iter().for_each(|&a| discovered.add(a, start(), heard));
+        }
+        assert_eq!(discovered.addresses.into_keys().collect::<BTreeSet<_>>(), new);
+    }
+
+    #[test]
+    fn addresses_that_mean_nothing_here_are_not_dialled() {
+        for text in [
+            "0.0.0.0:1",
+            "10.0.0.1:0",
+            "224.0.0.1:1",
+            "255.255.255.255:1",
+            "169.254.1.1:1",
+            "[::]:1",
+            "[fe80::1]:1",
+        ] {
+            assert!(!is_dialable(&text.parse().unwrap()), "{text}");
+        }
+        for text in ["10.0.0.1:1", "[2001:db8::1]:1", "127.0.0.1:7000"] {
+            assert!(is_dialable(&text.parse().unwrap()), "{text}");
+        }
+    }
+}

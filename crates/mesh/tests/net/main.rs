@@ -1,0 +1,12 @@
+//! Several meshes joined by links in memory, tested through their public face.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "all of this is a test")]
+
+mod harness;
+
+mod duplicates;
+mod facts;
+mod identity;
+mod joining;
+mod limits;
+mod losing;

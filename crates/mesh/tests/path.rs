@@ -1,0 +1,302 @@
+//! The prober of a UDP path, tested through its public face.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mesh::{PathEvent, PathProber, PathState, Probe};
+
+const FULL: u16 = 1429;
+const SMALL: u16 = 1200;
+
+fn address(n: u8) -> SocketAddr {
+    ([10, 0, 0, n], 6783).into()
+}
+
+/// A prober and a peer that answers from the addresses in `open`, records of at most `mtu` bytes, after `rtt`.
+struct Rig {
+    prober: PathProber,
+    start: Instant,
+    now: Instant,
+    open: Vec<SocketAddr>,
+    mtu: u16,
+    rtt: Duration,
+    answers: Vec<(Instant, Probe)>,
+    sent: Vec<(f64, Probe)>,
+    events: Vec<(f64, PathEvent)>,
+}
+
+impl Rig {
+    fn new(candidates: &[u8], open: &[u8]) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a run has to begin at some moment; no outcome depends on which"
+        )]
+        let now = Instant::now();
+        let candidates = candidates.iter().map(|&n| address(n)).collect();
+        Self {
+            prober: PathProber::new(now, [7; 32], FULL, SMALL, candidates),
+            start: now,
+            now,
+            open: open.iter().map(|&n| address(n)).collect(),
+            mtu: u16::MAX,
+            rtt: Duration::from_millis(20),
+            answers: Vec::new(),
+            sent: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn run_until(&mut self, s: f64) {
+        let end = self.start + Duration::from_secs_f64(s);
+        loop {
+            while let Some(event) = self.prober.poll_event() {
+                self.events.push(((self.now - self.start).as_secs_f64(), event));
+            }
+            while let Some(probe) = self.prober.poll_transmit() {
+                self.sent.push(((self.now - self.start).as_secs_f64(), probe));
+                if self.open.contains(&probe.to) && probe.length <= self.mtu {
+                    self.answers.push((self.now + self.rtt, probe));
+                }
+            }
+            let answer = self.answers.iter().map(|&(at, _)| at).min();
+            let timeout = self.prober.poll_timeout().map(|(at, _)| at);
+            let Some(next) = answer.into_iter().chain(timeout).min().filter(|&at| at <= end) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            self.answers.sort_by_key(|&(at, _)| at);
+            if self.answers.first().is_some_and(|&(at, _)| at <= self.now) {
+                let (_, probe) = self.answers.remove(0);
+                self.prober.handle_answer(self.now, probe.token, probe.length, address(99), probe.to);
+            } else {
+                self.prober.handle_timeout(self.now);
+            }
+        }
+        self.now = end;
+    }
+
+    fn rounds(&self) -> Vec<f64> {
+        let full = self.sent.iter().filter(|(_, p)| p.length == FULL);
+        let mut at: Vec<_> = full.map(|&(at, _)| (at * 100.0).round() / 100.0).collect();
+        at.dedup();
+        at
+    }
+
+    fn in_use(&self) -> Option<SocketAddr> {
+        if let PathState::Up { address, .. } = self.prober.state() { Some(*address) } else { None }
+    }
+}
+
+#[test]
+fn an_answered_path_is_up_and_is_probed_every_3_s() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.run_until(7.0);
+    assert_eq!(rig.rounds(), [0.0, 3.0, 6.0]);
+    assert_eq!(rig.events, [(0.02, PathEvent::Up)]);
+    assert_eq!(*rig.prober.state(), PathState::Up { rtt: rig.rtt, address: address(1) });
+    assert_eq!(rig.prober.reason(), "UDP probe answered");
+    assert_eq!(rig.prober.seen_address(), Some(address(99)));
+    let lengths: Vec<_> = rig.sent.iter().map(|(_, p)| p.length).collect();
+    assert_eq!(lengths, [FULL, SMALL].repeat(3));
+}
+
+#[test]
+fn a_path_that_answers_nothing_is_called_down_after_5_probes_and_tried_for_ever() {
+    let mut rig = Rig::new(&[1], &[]);
+    rig.run_until(2.4);
+    assert_eq!(*rig.prober.state(), PathState::Probing);
+    assert_eq!(rig.prober.reason(), "waiting for an answer to UDP probes (5 sent)");
+    rig.run_until(2.5);
+    assert_eq!(rig.events, [(2.5, PathEvent::Down)]);
+    assert_eq!(rig.prober.reason(), "no answer to UDP probes (6 sent): UDP 6783 blocked?");
+    rig.run_until(22.0);
+    let rounds = rig.rounds();
+    assert_eq!(rounds[..4], [0.0, 0.5, 1.0, 1.5]);
+    assert_eq!(rounds[19..], [9.5, 10.0, 13.0, 16.0, 19.0, 22.0]);
+    rig.open.push(address(1));
+    rig.run_until(26.0);
+    assert_eq!(rig.in_use(), Some(address(1)));
+}
+
+#[test]
+fn a_path_goes_down_6_5_s_after_the_last_answer() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.run_until(3.5);
+    rig.open.clear();
+    rig.run_until(9.5);
+    assert!(rig.in_use().is_some());
+    rig.run_until(9.6);
+    assert_eq!(rig.events[1..], [(9.52, PathEvent::Down)]);
+    assert_eq!(rig.rounds()[1..], [3.0, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 9.5]);
+    assert!(rig.prober.reason().starts_with("no answer to UDP probes (8 sent)"), "{}", rig.prober.reason());
+}
+
+#[test]
+fn six_rounds_lost_in_a_row_do_not_bring_a_path_down() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.run_until(3.5);
+    rig.open.clear();
+    rig.run_until(8.9);
+    rig.open.push(address(1));
+    rig.run_until(30.0);
+    assert_eq!(rig.events, [(0.02, PathEvent::Up)]);
+}
+
+#[test]
+fn a_path_too_narrow_for_full_records_is_down_and_says_so() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.mtu = 1400;
+    rig.run_until(4.0);
+    assert_eq!(*rig.prober.state(), PathState::Down);
+    assert_eq!(rig.prober.reason(), "UDP works only up to 1200 bytes, 1429 needed");
+    rig.open.clear();
+    rig.run_until(20.0);
+    assert!(rig.prober.reason().starts_with("no answer"), "{}", rig.prober.reason());
+    (rig.open, rig.mtu) = (vec![address(1)], FULL);
+    rig.run_until(30.0);
+    assert!(rig.in_use().is_some());
+    rig.mtu = 1400;
+    rig.run_until(40.0);
+    assert_eq!(rig.prober.reason(), "UDP works only up to 1200 bytes, 1429 needed");
+}
+
+#[test]
+fn all_candidates_are_tried_and_the_one_that_answers_is_used_alone() {
+    let mut rig = Rig::new(&[1, 2, 3], &[2, 3]);
+    rig.run_until(1.0);
+    assert_eq!(rig.in_use(), Some(address(2)));
+    let begun = rig.sent.len();
+    assert_eq!(begun, 6);
+    rig.run_until(3.0);
+    assert!(rig.sent[begun..].iter().all(|(_, p)| p.to == address(2)));
+}
+
+#[test]
+fn a_peer_whose_nat_re_mapped_is_followed_within_a_second() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.run_until(4.0);
+    rig.open = vec![address(9)];
+    rig.prober.handle_address(rig.now, address(9));
+    rig.run_until(5.0);
+    assert_eq!(rig.in_use(), Some(address(9)));
+    assert_eq!(rig.events.len(), 1, "it was up all the time");
+}
+
+#[test]
+fn an_answer_that_was_under_way_when_the_peer_moved_does_not_keep_it_from_being_followed() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.run_until(3.01);
+    rig.open = vec![address(9)];
+    rig.prober.handle_address(rig.now, address(9));
+    rig.run_until(4.0);
+    assert_eq!(rig.in_use(), Some(address(9)));
+}
+
+#[test]
+fn a_peer_that_is_heard_from_a_new_address_while_nothing_works_is_probed_there_at_once() {
+    let mut rig = Rig::new(&[1], &[]);
+    rig.run_until(20.5);
+    rig.open = vec![address(9)];
+    rig.prober.handle_address(rig.now, address(9));
+    rig.run_until(20.6);
+    assert_eq!(rig.in_use(), Some(address(9)));
+}
+
+#[test]
+fn an_address_that_only_sends_does_not_take_over() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.run_until(4.0);
+    for _ in 0..100 {
+        let at = (rig.now - rig.start).as_secs_f64();
+        rig.prober.handle_address(rig.now, address(9));
+        rig.run_until(at + 0.1);
+    }
+    assert_eq!(rig.in_use(), Some(address(1)));
+    let to_rival = rig.sent.iter().filter(|(_, p)| p.to == address(9)).count();
+    assert_eq!(to_rival, 2, "one round, not one for each record that it sent");
+}
+
+#[test]
+fn a_declined_address_is_asked_again_when_the_one_in_use_falls_silent() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.run_until(4.0);
+    rig.prober.handle_address(rig.now, address(9));
+    rig.run_until(5.0);
+    rig.open = vec![address(9)];
+    rig.run_until(10.0);
+    assert_eq!(rig.in_use(), Some(address(9)));
+    assert_eq!(rig.events.len(), 1);
+}
+
+#[test]
+fn an_unreachable_error_brings_the_path_down_at_once() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.run_until(4.0);
+    rig.open.clear();
+    rig.prober.handle_send_error(rig.now, true);
+    assert_eq!(*rig.prober.state(), PathState::Down);
+    assert_eq!(rig.prober.reason(), "UDP to 10.0.0.1:6783: unreachable");
+    rig.open.push(address(1));
+    rig.run_until(4.1);
+    assert!(rig.in_use().is_some(), "it is probed again at once");
+}
+
+#[test]
+fn other_send_errors_are_only_told() {
+    let mut rig = Rig::new(&[1], &[]);
+    rig.run_until(3.0);
+    rig.prober.handle_send_error(rig.now, false);
+    assert!(rig.prober.reason().contains("1 refused by the system"), "{}", rig.prober.reason());
+}
+
+#[test]
+fn a_prober_without_addresses_sleeps_until_the_peer_is_heard() {
+    let mut rig = Rig::new(&[], &[4]);
+    assert_eq!(rig.prober.poll_timeout(), None);
+    assert_eq!(rig.prober.reason(), "no UDP address of the peer is known");
+    rig.prober.handle_address(rig.now, address(4));
+    assert_eq!(rig.prober.best_address(), Some(address(4)));
+    rig.run_until(0.1);
+    assert_eq!(rig.events.iter().map(|e| e.1).collect::<Vec<_>>(), [PathEvent::Down, PathEvent::Up]);
+}
+
+#[test]
+fn an_answer_counts_once_and_not_with_another_token_or_a_shorter_record() {
+    let mut rig = Rig::new(&[1], &[]);
+    rig.run_until(0.1);
+    let probe = rig.sent[0].1;
+    let mut answer = |token, length| {
+        rig.prober.handle_answer(rig.now, token, length, address(99), address(1));
+        rig.prober.poll_event()
+    };
+    assert_eq!(answer(probe.token ^ 1, FULL), None);
+    assert_eq!(answer(probe.token, FULL - 1), None);
+    assert_eq!(answer(probe.token, FULL), None, "the token is spent");
+    rig.run_until(0.6);
+    let probe = rig.sent[2].1;
+    rig.prober.handle_answer(rig.now, probe.token, FULL, address(99), address(1));
+    assert_eq!(rig.prober.poll_event(), Some(PathEvent::Up));
+}
+
+#[test]
+fn an_answer_that_took_longer_than_trust_lasts_proves_nothing() {
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.rtt = Duration::from_millis(6500);
+    rig.run_until(30.0);
+    assert_eq!(*rig.prober.state(), PathState::Down);
+    let mut rig = Rig::new(&[1], &[1]);
+    rig.rtt = Duration::from_secs(2);
+    rig.run_until(30.0);
+    assert_eq!(rig.events, [(2.0, PathEvent::Up)], "a slow path is a path");
+}
+
+#[test]
+fn the_number_of_addresses_is_bounded() {
+    let mut rig = Rig::new(&[1], &[]);
+    for n in 2..200 {
+        rig.prober.handle_address(rig.now, address(n));
+    }
+    rig.run_until(0.1);
+    assert!(rig.sent.len() <= 2 * 8);
+    assert_eq!(rig.prober.best_address(), Some(address(199)));
+}
