@@ -197,7 +197,7 @@ mod tests {
         let heard: [Arc<Heard>; 4] = std::array::from_fn(|_| Arc::default());
         let tap = Arc::clone(&heard[3]);
         let forwarder = Forwarder::new(
-            learned,
+            Box::new(move |l| learned.try_send(l).unwrap()),
             Box::new(move |frame| {
                 tap.deliver(ME, *frame);
                 true

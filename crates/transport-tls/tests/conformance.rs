@@ -1,4 +1,5 @@
 //! The contract, over real links on loopback.
+#![expect(clippy::unwrap_used, reason = "a test's own harness: what is unexpected fails the test")]
 
 mod common;
 

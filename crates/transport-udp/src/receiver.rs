@@ -93,9 +93,8 @@ impl Receiver {
     }
 
     fn datagram(&self, sessions: &mut Sessions, datagram: &mut [u8], from: SocketAddr) {
-        let header = match RecordHeader::decode(datagram) {
-            Ok(header) => header,
-            Err(_) => return self.drops.add(Drop::Malformed, 1),
+        let Ok(header) = RecordHeader::decode(datagram) else {
+            return self.drops.add(Drop::Malformed, 1);
         };
         let Some(session) = sessions.get(header.index) else {
             return self.drops.add(Drop::UnknownSession, 1);

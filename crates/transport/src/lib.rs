@@ -16,6 +16,7 @@
 
 mod batch;
 #[cfg(feature = "conformance")]
+#[expect(clippy::expect_used, reason = "a test suite: what is unexpected fails the test")]
 pub mod conformance;
 mod counters;
 pub mod memory;

@@ -1,11 +1,12 @@
 //! Two endpoints on loopback.
+#![expect(clippy::unwrap_used, reason = "a test's own helpers: what is unexpected fails the test")]
 
 use tokio::net::{TcpListener, TcpStream};
 use transport_tls::{Credentials, Endpoint, Established, Expect, HandshakeError, LocalHello, Password};
 use wire::{PeerName, Uid};
 
 /// An endpoint whose identity, name and UID follow from `n`.
-pub fn endpoint(n: u8, passwords: &[&str]) -> Endpoint {
+pub(crate) fn endpoint(n: u8, passwords: &[&str]) -> Endpoint {
     let seed = [n; 32];
     Endpoint {
         credentials: Credentials::new(&seed, &public_key(n)).unwrap(),
@@ -25,13 +26,13 @@ pub fn endpoint(n: u8, passwords: &[&str]) -> Endpoint {
     }
 }
 
-pub fn public_key(n: u8) -> [u8; 32] {
+pub(crate) fn public_key(n: u8) -> [u8; 32] {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
     Ed25519KeyPair::from_seed_unchecked(&[n; 32]).unwrap().public_key().as_ref().try_into().unwrap()
 }
 
 /// What both ends make of it: the dialler's view, then the acceptor's.
-pub async fn handshake(
+pub(crate) async fn handshake(
     dialler: &Endpoint,
     acceptor: &Endpoint,
     expect: Expect,
