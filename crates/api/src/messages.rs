@@ -74,6 +74,9 @@ pub struct Hide {
 pub struct Addresses {
     /// The addresses concerned, without prefix, in the order they were given.
     pub addresses: Vec<String>,
+    /// What was done all the same, but may not be what was meant. One line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One container on the network, or the host itself.

@@ -51,7 +51,7 @@ impl Control for Fake {
         let bare =
             request.addresses.iter().map(|address| address.split('/').next().unwrap().into()).collect();
         self.note(request);
-        Ok(Addresses { addresses: bare })
+        Ok(Addresses { addresses: bare, warnings: Vec::new() })
     }
     async fn detach(&self, request: Detach) -> Result<Addresses, ControlError> {
         Err(ControlError::not_found(format!("no such container: {}", request.container))

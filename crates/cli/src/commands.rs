@@ -106,8 +106,14 @@ mod addresses {
         Failure::usage("no address given: name one, as in 192.168.122.1/24")
     }
 
-    /// Prints bare addresses, separated by blanks on one line.
+    /// Tells what was done all the same.
+    pub(super) fn warn(answer: &api::Addresses, printer: Printer) {
+        answer.warnings.iter().for_each(|warning| printer.talk(&format!("weave: warning: {warning}")));
+    }
+
+    /// Prints bare addresses, separated by blanks on one line, and what there is to warn of.
     pub(super) fn print(answer: &api::Addresses, output: Output, printer: Printer) -> Result<(), Failure> {
+        warn(answer, printer);
         if output.json { printer.json(answer) } else { printer.line(&answer.addresses.join(" ")) }
     }
 }

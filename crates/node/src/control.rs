@@ -10,8 +10,10 @@ use api::{
 use ipnetwork::IpNetwork;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use crate::bridge_watch::BridgeWatch;
 use crate::containers::{Containers, HOST_ID};
 use crate::core::{Command, CoreReport, Input};
+use crate::daemon::BRIDGE;
 use crate::exposure::Exposure;
 use crate::failure::{Failure, blocking};
 use crate::store::Store;
@@ -34,6 +36,7 @@ pub(crate) struct Parts {
     /// What does not change while the router runs.
     pub(crate) fixed: RouterReport,
     pub(crate) bridge_mac: String,
+    pub(crate) bridge_watch: BridgeWatch,
 }
 
 impl Handle {
@@ -65,7 +68,7 @@ impl Handle {
                 peers: core.peers.clone(),
                 macs: core.macs.clone(),
                 drops: core.drops.clone(),
-                warnings: core.warnings.clone(),
+                warnings: core.warnings.iter().cloned().chain(self.0.bridge_watch.warnings()).collect(),
                 ..self.0.fixed.clone()
             },
             docker: self.0.containers.engine(),
@@ -137,8 +140,9 @@ impl Control for Handle {
     async fn attach(&self, request: Attach) -> Result<Addresses, ControlError> {
         let addresses = parse(&request.addresses)?;
         let exposed = self.0.exposure.list().await;
+        let warnings = overlaps(&addresses).await;
         self.0.containers.attach(&request.container, &addresses, &exposed).await.map_err(|e| e.0)?;
-        Ok(bare(&addresses))
+        Ok(Addresses { warnings, ..bare(&addresses) })
     }
 
     async fn detach(&self, request: Detach) -> Result<Addresses, ControlError> {
@@ -158,8 +162,9 @@ impl Control for Handle {
         let others: Vec<_> = self.0.exposure.list().await;
         let new: Vec<_> = addresses.iter().copied().filter(|a| !others.contains(a)).collect();
         self.0.containers.check(&new, None, &[]).await.map_err(|e| e.0)?;
+        let warnings = overlaps(&addresses).await;
         self.0.exposure.expose(&addresses).await.map_err(|e| e.0)?;
-        Ok(bare(&addresses))
+        Ok(Addresses { warnings, ..bare(&addresses) })
     }
 
     async fn hide(&self, request: Hide) -> Result<Addresses, ControlError> {
@@ -206,5 +211,17 @@ fn parse(texts: &[String]) -> Result<Vec<IpNetwork>, ControlError> {
 }
 
 fn bare(addresses: &[IpNetwork]) -> Addresses {
-    Addresses { addresses: addresses.iter().map(|a| a.ip().to_string()).collect() }
+    Addresses { addresses: addresses.iter().map(|a| a.ip().to_string()).collect(), warnings: Vec::new() }
+}
+
+/// Subnets that this host reaches by another way as well: it goes on, because who names an address knows his network, but the
+/// host itself may not reach the containers then.
+async fn overlaps(addresses: &[IpNetwork]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for address in addresses {
+        if let Ok(Some(overlap)) = host::addresses::route_overlap(*address, BRIDGE).await {
+            warnings.push(format!("{address} overlaps with this host's {overlap}"));
+        }
+    }
+    warnings
 }

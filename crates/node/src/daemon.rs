@@ -24,6 +24,7 @@ use transport_tls::{Credentials, Endpoint, LocalHello, Password};
 use transport_udp::UdpTransport;
 use wire::{PeerName, Uid, VERSION, VERSION_MIN};
 
+use crate::bridge_watch::BridgeWatch;
 use crate::containers::Containers;
 use crate::control::{Handle, Parts};
 use crate::core::{Command, Core, CoreParts, Input};
@@ -37,7 +38,7 @@ use crate::{Config, ResetPaths, TransportChoice, dialler, identity, target};
 /// The bridge; the original's name, which people's scripts know.
 pub(crate) const BRIDGE: &str = "weave";
 /// The router's port on it; likewise.
-const TAP: &str = "vethwe-bridge";
+pub(crate) const TAP: &str = "vethwe-bridge";
 /// Inputs that may wait for the event loop.
 const INPUTS: usize = 4096;
 /// Requests in progress may finish for this long when the router stops.
@@ -130,6 +131,7 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
         exposure: Exposure::new(Arc::clone(&store), config.port, saved.exposed),
         fixed: fixed_report(&config, name, &identity, tap.offloads()),
         bridge_mac: name.to_string(),
+        bridge_watch: BridgeWatch::new(!tap.vnet_hdr()),
     }));
     handle.0.exposure.restore().await.map_err(|Failure(e)| explained(e))?;
 
@@ -166,6 +168,10 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
     background.spawn({
         let handle = handle.clone();
         async move { handle.0.exposure.watch().await }
+    });
+    background.spawn({
+        let handle = handle.clone();
+        async move { handle.0.bridge_watch.watch().await }
     });
     background.spawn(stop_on_signal(inputs)?);
 

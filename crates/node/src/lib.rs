@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bridge_watch;
 mod config;
 mod containers;
 mod control;

@@ -52,14 +52,16 @@ impl Run {
         // With a pull under way, or options that print, the id is the last line.
         let id = id.lines().next_back().unwrap_or_default();
         let request = api::Attach { container: id.into(), addresses };
-        if let Err(error) = client.post::<_, api::Addresses>("/attach", &request).await {
-            let failure = Failure::from(error);
-            return Err(match docker_cli::quietly(["rm", "-f", id]) {
-                Ok(_) => failure,
-                Err(_) => {
-                    failure.with_hint(format!("container {id} is left behind: remove it with `docker rm -f`"))
-                }
-            });
+        match client.post("/attach", &request).await {
+            Ok(answer) => addresses::warn(&answer, printer),
+            Err(error) => {
+                let failure = Failure::from(error);
+                return Err(match docker_cli::quietly(["rm", "-f", id]) {
+                    Ok(_) => failure,
+                    Err(_) => failure
+                        .with_hint(format!("container {id} is left behind: remove it with `docker rm -f`")),
+                });
+            }
         }
         if self.output.json { printer.json(&Started { container: id }) } else { printer.line(id) }
     }

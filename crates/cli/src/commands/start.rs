@@ -36,7 +36,7 @@ impl Start {
         if addresses.is_empty() {
             start_as_remembered(&client, &container).await?;
         } else {
-            start_and_attach(&client, &container, addresses).await?;
+            start_and_attach(&client, &container, addresses, printer).await?;
         }
         if self.output.json {
             printer.json(&Started { container: &container })
@@ -60,7 +60,12 @@ async fn start_as_remembered(client: &Client, container: &str) -> Result<(), Fai
     Ok(())
 }
 
-async fn start_and_attach(client: &Client, container: &str, addresses: Vec<String>) -> Result<(), Failure> {
+async fn start_and_attach(
+    client: &Client,
+    container: &str,
+    addresses: Vec<String>,
+    printer: Printer,
+) -> Result<(), Failure> {
     let check = api::Check { addresses: addresses.clone(), container: Some(container.into()) };
     let () = client.post("/check", &check).await?;
     docker_cli::check()?;
@@ -68,12 +73,15 @@ async fn start_and_attach(client: &Client, container: &str, addresses: Vec<Strin
         docker_cli::quietly(["inspect", "--type", "container", "-f", "{{.State.Running}}", container])?;
     docker_cli::quietly(["start", container])?;
     let request = api::Attach { container: container.into(), addresses };
-    if let Err(error) = client.post::<_, api::Addresses>("/attach", &request).await {
-        if running == "false" {
-            // It goes back to how it was found; that it stays is the lesser evil to hiding the first error.
-            let _ = docker_cli::quietly(["stop", container]);
+    match client.post("/attach", &request).await {
+        Ok(answer) => addresses::warn(&answer, printer),
+        Err(error) => {
+            if running == "false" {
+                // It goes back to how it was found; that it stays is the lesser evil to hiding the first error.
+                let _ = docker_cli::quietly(["stop", container]);
+            }
+            return Err(error.into());
         }
-        return Err(error.into());
     }
     Ok(())
 }

@@ -175,7 +175,7 @@ impl Control for Fake {
 
 fn bare(addresses: &[String]) -> Addresses {
     let addresses = addresses.iter().map(|text| address::parse(text).unwrap().ip().to_string());
-    Addresses { addresses: addresses.collect() }
+    Addresses { addresses: addresses.collect(), warnings: Vec::new() }
 }
 
 /// A lone router with one container.
