@@ -94,7 +94,8 @@ impl KeyExchange {
     }
 }
 
-/// The faster cipher on this CPU: AES where it has instructions for it, as the table in `docs/performance.md` shows.
+/// The faster cipher on this CPU: AES where it has instructions for it (188 ns against 720 ns for 1400 bytes on an AMD EPYC with
+/// VAES; without such instructions ChaCha20 is faster and, unlike table-driven AES, takes the same time for all data).
 pub fn preferred_cipher() -> Cipher {
     #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
     let has_aes =

@@ -412,3 +412,6 @@ fn random_seed() -> [u8; 32] {
 fn is_too_big(e: &std::io::Error) -> bool {
     e.raw_os_error() == Some(nix::errno::Errno::EMSGSIZE as i32)
 }
+
+#[cfg(test)]
+mod tests;
