@@ -14,6 +14,8 @@ use crate::{Credentials, Password, stream, tls};
 
 /// A handshake that takes longer is given up.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that may wait unsent in the kernel (tcp(7), TCP_NOTSENT_LOWAT): one chunk of the writer.
+const UNSENT: u32 = 128 * 1024;
 const PASSWORD_LABEL: &[u8] = b"EXPORTER-weave-password";
 const SESSION_LABEL: &[u8] = b"EXPORTER-weave-session";
 
@@ -159,7 +161,7 @@ impl Endpoint {
         side: Side,
         expect: Expect,
     ) -> Result<Established, HandshakeError> {
-        stream.get_ref().0.set_nodelay(true)?;
+        tune(stream.get_ref().0)?;
         let result = self.agree_inner(&mut stream, remote, side, expect).await;
         if let Err(HandshakeError::RefusedByUs(refuse)) = &result {
             stream::refuse(&mut stream, refuse).await;
@@ -317,6 +319,12 @@ struct Agreed {
     our_nonce: u32,
     authenticated: bool,
     session_secret: [u8; 32],
+}
+
+/// Small messages leave at once, and what waits unsent in the kernel stays little: a control message cannot overtake it there.
+fn tune(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT)
 }
 
 /// The other end's address; a socket of both IP versions shows IPv4 as mapped IPv6.

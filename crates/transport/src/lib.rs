@@ -15,7 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 #[expect(clippy::expect_used, reason = "a test suite: what is unexpected fails the test")]
 pub mod conformance;
 mod counters;

@@ -112,7 +112,7 @@ impl FramePath for MemoryPath {
     }
 }
 
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::conformance::{self, Ends, Harness};
