@@ -1,0 +1,33 @@
+//! Several Linux hosts, each with its own Docker Engine, for tests; never shipped.
+//!
+//! [`Lab`] is the Rust face of `lab/hosts.sh`: what a test can do, a person can do by hand with the same script. A lab
+//! takes itself down when it is dropped, when the test panics and when the test process is killed.
+//!
+//! ```no_run
+//! use testbed::{Lab, Underlay};
+//!
+//! let Some(lab) = Lab::up_or_skip(2, Underlay::Offload) else { return };
+//! lab.host(1).exec(&["ping", "-c", "1", "198.18.0.2"]).ok();
+//! lab.host(1).start_docker();
+//! lab.host(1).docker(&["run", "-d", "--name", "c1", "web:lab"]).ok();
+//! ```
+//!
+//! A lab that cannot do what it was asked for panics: to a test that is a failure like any other, and every caller
+//! would have to do the same with an error value.
+
+mod capture;
+mod host;
+mod lab;
+mod output;
+mod patience;
+mod running;
+mod transfer;
+mod weave;
+
+pub use capture::Capture;
+pub use host::Host;
+pub use lab::{Lab, Underlay};
+pub use output::Output;
+pub use patience::eventually;
+pub use running::Running;
+pub use transfer::{Transfer, serve_random_file};
