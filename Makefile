@@ -1,0 +1,39 @@
+# What there is to do here; `.ci/run` is what has to pass.
+
+SHELL := /bin/bash
+export PATH := $(PATH):$(HOME)/.cargo/bin
+CARGO ?= cargo
+WEAVE := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/weave
+
+.PHONY: help prepare build demo test lint bench install
+
+help:
+	@echo "make demo     two Docker hosts become one Ethernet, on this machine, step by step (root)"
+	@echo "make test     every test there is (root)"
+	@echo "make build    the program: target/release/weave"
+	@echo "make install  the same, to /usr/local/bin (root)"
+	@echo "make lint     format, clippy, documentation"
+	@echo "make bench    what the data path costs"
+
+prepare:
+	@lab/prepare.sh
+
+build:
+	$(CARGO) build --release --locked --package cli
+
+demo: prepare build
+	@WEAVE_BIN=$(WEAVE) lab/demo.sh
+
+test: prepare build
+	@WEAVE_BIN=$(WEAVE) LAB_REQUIRED=1 CARGO="$(CARGO)" lab/test.sh
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+bench:
+	$(CARGO) bench --locked --package benches
+
+install: build
+	install -m 0755 $(WEAVE) /usr/local/bin/weave
