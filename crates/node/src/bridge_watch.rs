@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use host::bridge::hairpin_on;
 
-use crate::daemon::{BRIDGE, TAP};
+use crate::interfaces::{BRIDGE, TAP};
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_secs(10);

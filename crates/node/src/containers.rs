@@ -10,8 +10,8 @@ use host::port::{self, PortSpec};
 use ipnetwork::IpNetwork;
 use tokio::sync::Mutex;
 
-use crate::daemon::BRIDGE;
 use crate::failure::{Failure, blocking};
+use crate::interfaces::BRIDGE;
 use crate::store::Store;
 
 /// How `weave ps` names the host itself.

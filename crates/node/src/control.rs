@@ -13,9 +13,9 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::bridge_watch::BridgeWatch;
 use crate::containers::{Containers, HOST_ID};
 use crate::core::{Command, CoreReport, Input};
-use crate::daemon::BRIDGE;
 use crate::exposure::Exposure;
 use crate::failure::{Failure, blocking};
+use crate::interfaces::BRIDGE;
 use crate::store::Store;
 use crate::{metrics, target};
 

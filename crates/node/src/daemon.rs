@@ -30,15 +30,12 @@ use crate::control::{Handle, Parts};
 use crate::core::{Command, Core, CoreParts, Input};
 use crate::exposure::Exposure;
 use crate::failure::Failure;
+use crate::interfaces::{BRIDGE, TAP};
 use crate::run_dir::RunDir;
 use crate::store::{Saved, Store};
 use crate::tap_pump::{TapPump, write_frame};
 use crate::{Config, ResetPaths, TransportChoice, dialler, identity, target};
 
-/// The bridge; the original's name, which people's scripts know.
-pub(crate) const BRIDGE: &str = "weave";
-/// The router's port on it; likewise.
-pub(crate) const TAP: &str = "vethwe-bridge";
 /// Inputs that may wait for the event loop.
 const INPUTS: usize = 4096;
 /// Requests in progress may finish for this long when the router stops.

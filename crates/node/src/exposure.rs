@@ -8,8 +8,8 @@ use host::{docker_forward, expose, firewall};
 use ipnetwork::IpNetwork;
 use tokio::sync::Mutex;
 
-use crate::daemon::BRIDGE;
 use crate::failure::Failure;
+use crate::interfaces::BRIDGE;
 use crate::store::Store;
 
 /// Rules that somebody flushed are put back within this time; the original's interval.

@@ -16,6 +16,7 @@ mod dialler;
 mod exposure;
 mod failure;
 mod identity;
+mod interfaces;
 mod metrics;
 mod run_dir;
 mod store;

@@ -5,13 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod endpoint;
 mod path;
 mod receiver;
 mod sessions;
 mod socket;
-mod transport_impl;
 
+pub use endpoint::{UdpError, UdpTransport};
 pub use path::UdpPath;
 pub use receiver::UdpEvent;
 pub use socket::Socket;
-pub use transport_impl::{UdpError, UdpTransport};
