@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver as Changes;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
@@ -22,6 +23,9 @@ use crate::sessions::{Change, Session, Sessions};
 const MESSAGES: usize = 8;
 /// Longest message the kernel coalesces.
 const MESSAGE_LEN: usize = 65_536;
+
+/// How long to keep still after an error of the socket.
+const AFTER_ERROR: Duration = Duration::from_millis(1);
 
 /// What the receiver tells the control side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +90,9 @@ impl Receiver {
                     sessions.flush(|session| flush(session, &*self.sink));
                     self.wait();
                 }
-                // An ICMP error for something sent earlier; the next call gives datagrams again.
-                Err(_) => {}
+                // An ICMP error for something sent earlier, and the next call gives datagrams again; or the network is down for
+                // longer, and this thread must not spin.
+                Err(_) => std::thread::sleep(AFTER_ERROR),
             }
         }
     }

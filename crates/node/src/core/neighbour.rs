@@ -31,6 +31,8 @@ const OFFER_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Neighbour {
     pub(super) peer: PeerName,
     pub(super) authenticated: bool,
+    /// MTU of the other end's network, if it told.
+    pub(super) mtu: Option<u32>,
     /// What the other end said before it closed.
     pub(super) last_words: Option<Refuse>,
     link: Link,
@@ -82,11 +84,13 @@ impl Neighbour {
         let role = if established.outbound { Role::Dialler } else { Role::Acceptor };
         let (peer, authenticated) = (established.hello.name, established.authenticated);
         let remote_udp_port = established.hello.udp_port;
+        let mtu = established.hello.frame_max.map(|frame| frame.saturating_sub(ETHERNET));
         let link = established.start(id.0, sink, events);
         let may_udp = both & TRANSPORT_UDP != 0 && remote_udp_port != 0;
         let mut neighbour = Self {
             peer,
             authenticated,
+            mtu,
             last_words: None,
             tls: link.path(),
             link,

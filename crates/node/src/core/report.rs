@@ -67,7 +67,7 @@ impl Core {
             peers: peers.into_iter().map(peer_report).collect(),
             macs: macs.collect(),
             drops: self.drops(),
-            warnings: self.parts.mesh.warnings(),
+            warnings: self.parts.mesh.warnings().into_iter().chain(self.mtu_warnings()).collect(),
             counters: self.parts.mesh.counters(),
         }
     }
@@ -128,6 +128,16 @@ impl Core {
             drops: counters.drops.nonzero().map(|(reason, n)| (reason.name(), n)).collect(),
         };
         neighbour.counters().map(report).collect()
+    }
+
+    /// Networks of different MTUs lose the larger frames at the far bridge, where nobody counts them.
+    fn mtu_warnings(&self) -> impl Iterator<Item = String> {
+        let ours = self.parts.mtu;
+        self.neighbours.values().filter_map(move |n| n.mtu.filter(|mtu| *mtu != ours).map(|mtu| (n.peer, mtu))).map(
+            move |(peer, mtu)| {
+                format!("peer {peer} has MTU {mtu}, this router {ours}: frames that do not fit the smaller are lost; launch both with the same --mtu")
+            },
+        )
     }
 
     /// All drops, wherever they happened.
