@@ -88,7 +88,7 @@ pub fn warnings(router: &RouterReport) -> Vec<String> {
     let mut all = Vec::new();
     if router.authentication == Authentication::None {
         all.push(format!(
-            "no password: anyone who can reach port {} may join the network; the first contact with each peer is remembered",
+            "no password: anyone who can reach port {} may join the network; only those that it is told to connect to are remembered",
             router.port
         ));
     }
@@ -274,7 +274,7 @@ mod tests {
      Containers: 0
         Exposed: none
 
-        WARNING: no password: anyone who can reach port 6783 may join the network; the first contact with each peer is remembered
+        WARNING: no password: anyone who can reach port 6783 may join the network; only those that it is told to connect to are remembered
         WARNING: port vethwe-1 has hairpin mode on
 
 ";

@@ -224,7 +224,7 @@ pub struct MacReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Authentication {
-    /// Not at all: the first contact with each peer is remembered.
+    /// Not at all: who answers at a target is remembered, and that is all.
     None,
     /// With a shared password.
     Password,

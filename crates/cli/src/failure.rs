@@ -62,11 +62,37 @@ impl From<AddressError> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(format!("{error:#}"))
+        // Many messages name their cause already; it is not said twice.
+        let mut text = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        Self::new(text)
     }
 }
 
 /// Scripts and logs take a failure for one line, whoever has worded it.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read the state: {source}")]
+    struct Outer {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn a_cause_is_told_once_whether_or_not_the_message_holds_it() {
+        let holds = anyhow::Error::new(Outer { source: std::io::Error::other("disk on fire") });
+        assert_eq!(Failure::from(holds).error, "cannot read the state: disk on fire");
+        let lacks = anyhow::Error::new(std::io::Error::other("disk on fire")).context("cannot launch");
+        assert_eq!(Failure::from(lacks).error, "cannot launch: disk on fire");
+    }
 }

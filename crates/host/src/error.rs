@@ -62,7 +62,7 @@ pub enum HostError {
     /// Something else took the name of our bridge, for instance a forerunner's datapath.
     #[error(
         "interface `{name}` exists and is not a bridge but {kind}: remove it with `ip link delete {name}`, \
-         or choose another bridge name"
+         or rename it"
     )]
     NotABridge {
         /// The interface in the way.

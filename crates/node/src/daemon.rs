@@ -3,6 +3,7 @@
 //! What can fail without having touched the host comes first: directories, identity, ports. Bridge and TAP come last.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ const MAX_PASSWORDS: usize = 4;
 pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<()> {
     let run_dir = RunDir::claim(&config.run_dir)?;
     host::check::preflight()?;
+    // Asked now so that a host without `nft` is told before anything is made.
+    host::firewall::present().await?;
     let store = Arc::new(Store::open(&config.state_dir)?);
     let saved = store.load()?;
     let seed = identity::load_or_create(&config.state_dir)?;
@@ -59,24 +62,21 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
     for peer in &config.peers {
         target::check(peer, config.port).await?;
     }
-    let listener = dialler::listen(config.host, config.port).with_context(|| {
-        format!("cannot listen on TCP port {}: another program uses it; choose one with --port", config.port)
-    })?;
+    let listener = dialler::listen(config.host, config.port)
+        .map_err(|e| in_use(&format!("TCP port {}", config.port), "--port", &e))?;
     let udp_socket = match config.transport {
         TransportChoice::Tls => None,
-        TransportChoice::Auto | TransportChoice::Udp => {
-            Some(transport_udp::Socket::bind(config.host, config.port).with_context(|| {
-                format!(
-                    "cannot use UDP port {}: another program uses it; choose one with --port",
-                    config.port
-                )
-            })?)
-        }
+        TransportChoice::Auto | TransportChoice::Udp => Some(
+            transport_udp::Socket::bind(config.host, config.port)
+                .map_err(|e| in_use(&format!("UDP port {}", config.port), "--port", &e))?,
+        ),
     };
     let status = match config.status_addr {
-        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
-            format!("cannot serve status on {address}: another program uses the port; choose one with --status-addr")
-        })?),
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .map_err(|e| in_use(&format!("status address {address}"), "--status-addr", &e))?,
+        ),
         None => None,
     };
     let incarnation = store.begin(unix_ms())?;
@@ -215,7 +215,7 @@ fn empty(dir: &Path) -> std::io::Result<()> {
     ];
     for file in OURS {
         match std::fs::remove_file(dir.join(file)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
     }
@@ -356,6 +356,19 @@ fn stretch(passwords: &[String]) -> Result<Vec<Password>> {
         bail!("{} passwords are too many: at most {MAX_PASSWORDS} can be valid at once", passwords.len());
     }
     Ok(passwords.iter().map(|p| Password::new(p)).collect::<Result<_, _>>()?)
+}
+
+/// Why a port or address cannot be had, and what to do about it.
+fn in_use(what: &str, flag: &str, e: &std::io::Error) -> anyhow::Error {
+    match e.kind() {
+        ErrorKind::AddrInUse => {
+            anyhow::anyhow!("{what} is in use by another program: stop it, or choose another with {flag}")
+        }
+        ErrorKind::AddrNotAvailable => {
+            anyhow::anyhow!("cannot use {what}: the address given is not one of this host's")
+        }
+        _ => anyhow::anyhow!("cannot use {what}: {e}"),
+    }
 }
 
 fn explained(e: ControlError) -> anyhow::Error {

@@ -9,6 +9,7 @@ use api::{ConnectionState, Report};
 use metrics::{counter, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
+use crate::containers::HOST_ID;
 use crate::core::{CoreReport, PathReport};
 
 const DIRECTIONS: [&str; 2] = ["in", "out"];
@@ -25,7 +26,8 @@ pub(crate) fn render(report: &Report, core: &CoreReport) -> String {
         }
         gauge!("weave_peers").set(core.peers.len() as f64);
         gauge!("weave_mac_entries").set(core.macs.len() as f64);
-        gauge!("weave_attachments").set(report.attachments.len() as f64);
+        let containers = report.attachments.iter().filter(|entry| entry.id != HOST_ID).count();
+        gauge!("weave_attachments").set(containers as f64);
         gauge!("weave_build_info", "version" => report.version.clone()).set(1.0);
         mesh(core);
     });

@@ -162,6 +162,9 @@ impl Core {
     fn remove(&mut self, id: LinkId, refuse: Option<Refuse>) {
         let Some(neighbour) = self.neighbours.remove(&id) else { return };
         let peer = neighbour.peer;
+        for (reason, n) in neighbour.counters().flat_map(|(_, counters)| counters.drops.nonzero()) {
+            *self.past_drops.entry(reason.name()).or_default() += n;
+        }
         neighbour.close(self.parts.udp.as_ref(), refuse);
         if self.by_peer.get(&peer) == Some(&id) {
             match self.parts.mesh.link_of(peer).filter(|other| self.neighbours.contains_key(other)) {

@@ -87,6 +87,8 @@ pub(crate) struct Core {
     by_peer: BTreeMap<PeerName, LinkId>,
     /// Which target each dial in progress is for, so that the identity found there can be remembered.
     dials: BTreeMap<DialId, mesh::DialTo>,
+    /// Drops counted by neighbours that are gone: totals never fall.
+    past_drops: BTreeMap<&'static str, u64>,
     next_link: u64,
     /// The forwarding snapshot is out of date.
     stale: bool,
@@ -103,6 +105,7 @@ impl Core {
             neighbours: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             dials: BTreeMap::new(),
+            past_drops: BTreeMap::new(),
             next_link: 1,
             stale: false,
             start: now,

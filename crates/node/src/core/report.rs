@@ -142,7 +142,8 @@ impl Core {
 
     /// All drops, wherever they happened.
     fn drops(&self) -> BTreeMap<String, u64> {
-        let mut all = BTreeMap::new();
+        let mut all: BTreeMap<_, _> =
+            self.past_drops.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect();
         let paths = self
             .neighbours
             .values()
