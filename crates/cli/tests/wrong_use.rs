@@ -32,6 +32,15 @@ fn an_unknown_verb_names_the_nearest() {
 }
 
 #[test]
+fn a_name_for_an_exposed_address_is_refused_rather_than_answered_with_help() {
+    refused(
+        &mut in_nowhere(&["expose", "192.168.122.100/24", "-h", "db.weave.local"]),
+        2,
+        "unknown argument '-h'",
+    );
+}
+
+#[test]
 fn an_unknown_flag_names_the_nearest() {
     refused(
         &mut in_nowhere(&["launch", "--pasword", "x"]),

@@ -1,6 +1,6 @@
 //! `weave expose`.
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use crate::args::{Output, Place};
 use crate::commands::addresses;
@@ -8,8 +8,13 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 
 /// Give this host addresses on the network, and print them
+// `-h NAME` registered a name in Weave Net. Were `-h` help here, a script would take the help for success.
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct Expose {
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
     #[command(flatten)]
     output: Output,
     /// As in 192.168.122.100/24
