@@ -47,7 +47,7 @@ cmd_up() {
   if pid_of switch >/dev/null; then die "a lab named $LAB is up already: take it down, or choose another LAB"; fi
   cmd_down # what a crash left
   mkdir -p "$STATE"
-  trap cmd_down ERR INT TERM
+  trap cmd_down EXIT # half a lab is of no use
 
   begin switch unshare --net --ipc --pid --fork bash "$SELF" _switch "${LAB_OWNER:-}"
   for k in $(seq "$n"); do
@@ -57,7 +57,7 @@ cmd_up() {
   for k in $(seq "$n"); do
     wire "$k" "$mode"
   done
-  trap - ERR INT TERM
+  trap - EXIT
 }
 
 # Connects host K to the switch.
