@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building, the lab and the tests need and this machine lacks: Debian packages by apt, nothing else.
-# Rust has to be there already; says how to get it when it is not.
+# Installs what building, the lab and the tests need and this machine lacks: Debian packages by apt, and Rust if there is
+# none. A Rust that is too old is left alone; says how to get a newer one then.
 set -euo pipefail
 
 # What is needed, and the package that has it.
@@ -50,10 +50,18 @@ rust() {
   local wanted have
   wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
   PATH=$PATH:$HOME/.cargo/bin
-  command -v cargo >/dev/null || die "Rust is missing. To get it: $(how_to_get_rust)"
+  command -v cargo >/dev/null || install_rust
   have=$(cargo --version | awk '{ print $2 }')
   [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ] ||
     die "Rust $have is too old, $wanted is needed. To get it: $(how_to_get_rust)"
+}
+
+# Debian 12's own Rust is too old, so it comes from the Rust project, into the user's home.
+install_rust() {
+  command -v curl >/dev/null || install_packages curl ca-certificates
+  echo "prepare.sh: installing Rust: $(how_to_get_rust)"
+  curl -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c clippy -c rustfmt ||
+    die "Rust is missing and could not be installed. To get it: $(how_to_get_rust)"
 }
 
 how_to_get_rust() {

@@ -173,7 +173,7 @@ fn the_router_may_be_down_for_a_while(host1: &Host, transport: &str, options: &[
 /// A30.
 fn reset_leaves_nothing(host: &Host) {
     host.weave(&["stop"]).ok();
-    host.weave(&["reset", "--force"]).ok();
+    host.weave(&["reset"]).ok();
     let left =
         "ip -o link | grep -e weave -e vethwe; nft list tables | grep weave; iptables-save | grep -i weave;
         ls -A /var/lib/weave /run/weave 2>/dev/null";

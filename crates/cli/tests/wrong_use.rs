@@ -167,7 +167,9 @@ fn reset_without_a_router_asks_for_force() {
     let (code, stdout, stderr) = done(&mut in_nowhere(&["reset"]));
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert!(
-        stderr.starts_with("weave: weave is not running on this host\nhint: `weave reset --force`"),
+        stderr.starts_with(
+            "weave: weave was not stopped on this host, and does not run\nhint: `weave reset --force`"
+        ),
         "{stderr}"
     );
 }

@@ -173,15 +173,14 @@ impl PathProber {
         if self.best == Some(address) || self.rival.is_some_and(|r| r.address == address) {
             return;
         }
-        let is_new = self.add_candidate(address);
+        self.add_candidate(address);
         if self.is_up() {
             self.rival = Some(Rival { address, since: now, declined: false });
             self.hurry(now);
         } else {
+            // Who can send a record has the keys, so a probe that came too early for it is worth repeating at once.
             self.best = Some(address);
-            if is_new {
-                self.hurry(now);
-            }
+            self.hurry(now);
         }
     }
 
@@ -347,9 +346,9 @@ impl PathProber {
     }
 
     /// Says whether the address is new. Where there are too many, the one tried longest gives way.
-    fn add_candidate(&mut self, address: SocketAddr) -> bool {
+    fn add_candidate(&mut self, address: SocketAddr) {
         if self.candidates.contains(&address) {
-            return false;
+            return;
         }
         if self.candidates.len() >= MAX_CANDIDATES
             && let Some(oldest) = self.candidates.iter().position(|&a| Some(a) != self.best)
@@ -357,7 +356,6 @@ impl PathProber {
             self.candidates.remove(oldest);
         }
         self.candidates.push(address);
-        true
     }
 
     fn note(&mut self, event: PathEvent) {

@@ -59,6 +59,11 @@ pub fn reset(paths: &ResetPaths) -> Result<()> {
     runtime()?.block_on(daemon::reset(paths))
 }
 
+/// Whether the last router on this state was stopped on purpose.
+pub fn was_stopped(paths: &ResetPaths) -> bool {
+    store::Store::was_stopped(&paths.state_dir)
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }

@@ -88,6 +88,12 @@ impl Store {
             })
     }
 
+    /// Whether a router used this directory and was stopped on purpose. Changes nothing.
+    pub(crate) fn was_stopped(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+            && Self::open(dir).and_then(|store| store.load()).is_ok_and(|saved| !saved.was_killed)
+    }
+
     /// Everything that was saved.
     pub(crate) fn load(&self) -> Result<Saved> {
         let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -318,9 +324,10 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         assert!(!store.load().unwrap().was_killed);
         store.begin(1).unwrap();
-        assert!(store.load().unwrap().was_killed);
+        assert!(store.load().unwrap().was_killed && !Store::was_stopped(dir.path()));
         store.end().unwrap();
-        assert!(!store.load().unwrap().was_killed);
+        assert!(!store.load().unwrap().was_killed && Store::was_stopped(dir.path()));
+        assert!(!Store::was_stopped(&dir.path().join("elsewhere")));
     }
 
     #[test]
