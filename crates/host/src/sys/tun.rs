@@ -47,10 +47,10 @@ pub(crate) fn set_offload(device: BorrowedFd<'_>, mask: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Fixes the layout of the virtio-net header: its size, and little-endian fields on every machine. The size, too,
-/// outlives the descriptor, so that a former user's choice has to be overwritten.
+/// Fixes the layout of the virtio-net header: its size, and fields in the machine's own byte order. Both outlive the
+/// descriptor, so that a former user's choice has to be overwritten.
 pub(crate) fn set_header_layout(device: BorrowedFd<'_>, size: c_int) -> io::Result<()> {
-    let little_endian: c_int = 1;
+    let little_endian: c_int = 0;
     // SAFETY: the descriptor is open for as long as it is borrowed, and TUNSETVNETHDRSZ reads one `int`.
     unsafe { tun_set_vnet_hdr_size(device.as_raw_fd(), &raw const size) }?;
     // SAFETY: the descriptor is open for as long as it is borrowed, and TUNSETVNETLE reads one `int`.

@@ -29,7 +29,7 @@ use crate::netlink::{Link, LinkChange, LinkKind, Netlink, check_name};
 use crate::sys::tun;
 
 /// Bytes of the virtio-net header before each frame (virtio 1.2 section 5.1.6, without `num_buffers`), as on the wire
-/// (P4.6). Its fields are little-endian.
+/// (P4.6). Its fields are in the machine's own byte order.
 pub const HEADER_LEN: usize = 10;
 
 /// Bytes that a buffer for [`Tap::recv`] needs: the header and the largest frame the kernel hands over, 64 KiB of IP
