@@ -178,8 +178,11 @@ impl PathProber {
             self.rival = Some(Rival { address, since: now, declined: false });
             self.hurry(now);
         } else {
-            // Who can send a record has the keys, so a probe that came too early for it is worth repeating at once.
-            self.best = Some(address);
+            // The first record shows that the peer has the keys now; a probe that came too early for it is repeated at
+            // once, whatever the pace, and this one time only.
+            if self.best.replace(address).is_none() {
+                self.next_at = self.next_at.min(now);
+            }
             self.hurry(now);
         }
     }

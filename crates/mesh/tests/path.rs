@@ -193,6 +193,27 @@ fn an_answer_that_was_under_way_when_the_peer_moved_does_not_keep_it_from_being_
 }
 
 #[test]
+fn the_first_record_of_a_peer_repeats_the_probe_that_came_too_early_for_it() {
+    let mut rig = Rig::new(&[1], &[]);
+    rig.run_until(0.01);
+    // The peer had no keys for the first round; now it has, and its own probe arrives.
+    rig.open = vec![address(1)];
+    rig.prober.handle_address(rig.now, address(1));
+    rig.run_until(0.05);
+    assert_eq!(rig.events, [(rig.events[0].0, PathEvent::Up)]);
+    assert!(rig.events[0].0 < 0.05, "up after {} s", rig.events[0].0);
+
+    // Only once: further records do not quicken the pace.
+    let mut rig = Rig::new(&[1], &[]);
+    rig.run_until(0.01);
+    for _ in 0..100 {
+        rig.prober.handle_address(rig.now, address(1));
+        rig.run_until(0.05);
+    }
+    assert!(rig.sent.len() <= 4, "{} probes in 50 ms", rig.sent.len());
+}
+
+#[test]
 fn a_peer_that_is_heard_from_a_new_address_while_nothing_works_is_probed_there_at_once() {
     let mut rig = Rig::new(&[1], &[]);
     rig.run_until(20.5);
