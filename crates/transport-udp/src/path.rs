@@ -26,18 +26,12 @@ pub struct UdpPath {
     max_frame: usize,
     train: AtomicU16,
     closed: AtomicBool,
-    counters: Arc<PathCounters>,
+    counters: PathCounters,
 }
 
 impl UdpPath {
     /// A way to `remote` for frames of up to `max_frame` bytes.
-    pub fn new(
-        socket: Arc<Socket>,
-        sealer: Sealer,
-        remote: SocketAddr,
-        max_frame: usize,
-        counters: Arc<PathCounters>,
-    ) -> Self {
+    pub fn new(socket: Arc<Socket>, sealer: Sealer, remote: SocketAddr, max_frame: usize) -> Self {
         Self {
             socket,
             sealer: ArcSwap::from_pointee(sealer),
@@ -45,7 +39,7 @@ impl UdpPath {
             max_frame,
             train: AtomicU16::new(0),
             closed: AtomicBool::new(false),
-            counters,
+            counters: PathCounters::default(),
         }
     }
 
@@ -77,11 +71,6 @@ impl UdpPath {
     /// Refuses from now on.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
-    }
-
-    /// Counters, shared with the receiver.
-    pub fn shared_counters(&self) -> Arc<PathCounters> {
-        Arc::clone(&self.counters)
     }
 
     /// Length of the record that carries the largest frame, in bytes: what a full-size probe must show to fit (P4.9).

@@ -50,11 +50,6 @@ impl Socket {
         Ok(self.io.local_addr()?.port())
     }
 
-    /// Whether the kernel takes trains in one call, as far as is known.
-    pub fn has_gso(&self) -> bool {
-        self.state.max_gso_segments() > 1
-    }
-
     /// Sends datagrams of `segment` bytes each, the last one maybe shorter.
     ///
     /// When the kernel refuses a train for a reason that is the train's (no checksum offload below: EIO, EINVAL), the same bytes

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use session::{KeyExchange, Role};
 use transport::conformance::{self, Ends, Harness};
-use transport::{FramePath, FrameSink, PathCounters};
+use transport::{FramePath, FrameSink};
 use transport_udp::{Socket, UdpPath, UdpTransport};
 use wire::{Cipher, PeerName};
 
@@ -27,13 +27,7 @@ impl Harness for Loopback {
         let (seal_b, open_b) = kb.finish(&pa, &[1; 32], Role::Acceptor, 0, Cipher::Aes256Gcm, 11).unwrap();
         let path = |from: &UdpTransport, to: &UdpTransport, sealer| {
             let remote = format!("127.0.0.1:{}", to.socket().port().unwrap()).parse().unwrap();
-            Arc::new(UdpPath::new(
-                from.socket(),
-                sealer,
-                remote,
-                MAX_FRAME,
-                Arc::new(PathCounters::default()),
-            ))
+            Arc::new(UdpPath::new(from.socket(), sealer, remote, MAX_FRAME))
         };
         let (to_b, to_a) = (path(&at_a, &at_b, seal_a), path(&at_b, &at_a, seal_b));
         at_a.install(11, b.0, open_a, Arc::clone(&to_b));

@@ -69,9 +69,9 @@ impl Core {
         tracing::info!(%peer, nickname = established.hello.nickname, %address, outbound = established.outbound, "link up");
         let sink: std::sync::Arc<dyn FrameSink> = self.parts.forwarder.clone();
         let mut neighbour =
-            Neighbour::start(now, id, established, self.parts.choice, sink, self.parts.link_sender.clone());
+            Neighbour::start(id, established, self.parts.choice, sink, self.parts.link_sender.clone());
         if self.parts.udp.is_some() {
-            neighbour.offer_session(now);
+            neighbour.offer_session();
         }
         self.neighbours.insert(id, neighbour);
         self.by_peer.insert(peer, id);

@@ -25,8 +25,6 @@ const EPOCH: Duration = Duration::from_secs(3600);
 const OLD_KEYS: Duration = Duration::from_secs(20);
 /// The acceptor seals with a new key only when the dialler has surely got its answer.
 const SETTLE: Duration = Duration::from_secs(1);
-/// An offer that was not answered is repeated.
-const OFFER_AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) struct Neighbour {
     pub(super) peer: PeerName,
@@ -55,7 +53,6 @@ struct Offer {
     index: u32,
     exchange: KeyExchange,
     cipher: Cipher,
-    sent: Instant,
 }
 
 struct UdpSide {
@@ -71,7 +68,6 @@ struct UdpSide {
 
 impl Neighbour {
     pub(super) fn start(
-        now: Instant,
         id: LinkId,
         established: Established,
         choice: TransportChoice,
@@ -105,7 +101,7 @@ impl Neighbour {
             chosen: None,
             heard_frames: 0,
         };
-        neighbour.choose(now);
+        neighbour.choose();
         neighbour
     }
 
@@ -114,7 +110,7 @@ impl Neighbour {
     }
 
     /// The dialler opens an epoch (P4.1).
-    pub(super) fn offer_session(&mut self, now: Instant) {
+    pub(super) fn offer_session(&mut self) {
         if !self.may_udp || self.role != Role::Dialler {
             return;
         }
@@ -129,7 +125,7 @@ impl Neighbour {
             cipher: Some(cipher as u8),
         };
         if self.link.send(Message::SessionOffer(share)) {
-            self.offer = Some(Offer { epoch, index, exchange, cipher, sent: now });
+            self.offer = Some(Offer { epoch, index, exchange, cipher });
         }
     }
 
@@ -217,8 +213,7 @@ impl Neighbour {
             None => {
                 let address = std::net::SocketAddr::new(self.remote.ip(), self.remote_udp_port);
                 let max_frame = (mtu + ETHERNET) as usize;
-                let counters = Arc::new(PathCounters::default());
-                let path = Arc::new(UdpPath::new(udp.socket(), sealer, address, max_frame, counters));
+                let path = Arc::new(UdpPath::new(udp.socket(), sealer, address, max_frame));
                 udp.install(index, self.peer, opener, Arc::clone(&path));
                 let full = u16::try_from(path.full_record()).unwrap_or(u16::MAX);
                 let prober = PathProber::new(now, random_seed(), full, SMALL_RECORD.min(full), vec![address]);
@@ -251,7 +246,7 @@ impl Neighbour {
 
     /// Timers of the path; gives whether the ways changed.
     pub(super) fn drive(&mut self, now: Instant, udp: Option<&UdpTransport>) -> bool {
-        let Some(side) = &mut self.udp else { return self.choose(now) };
+        let Some(side) = &mut self.udp else { return self.choose() };
         if side.prober.poll_timeout().is_some_and(|(at, _)| at <= now) {
             side.prober.handle_timeout(now);
         }
@@ -286,20 +281,18 @@ impl Neighbour {
                 keep
             });
         }
-        self.choose(now)
+        self.choose()
     }
 
-    /// Once a second: new epochs, and offers that were lost with a message queue.
+    /// Once a second: opens the next epoch when it is due, or the first if the link took no offer before. An offer that is under
+    /// way is never repeated: the link loses nothing, and two exchanges of one epoch could be taken for each other.
     pub(super) fn tick(&mut self, now: Instant) {
-        let due = match (&self.udp, &self.offer) {
-            (_, Some(offer)) => now.saturating_duration_since(offer.sent) >= OFFER_AGAIN,
-            (Some(side), None) => {
-                now.saturating_duration_since(side.since) >= EPOCH || side.path.rekey_is_due()
-            }
-            (None, None) => true,
+        let due = match &self.udp {
+            Some(side) => now.saturating_duration_since(side.since) >= EPOCH || side.path.rekey_is_due(),
+            None => true,
         };
-        if due {
-            self.offer_session(now);
+        if due && self.offer.is_none() {
+            self.offer_session();
         }
     }
 
@@ -311,7 +304,7 @@ impl Neighbour {
     }
 
     /// Picks the way for frames; gives whether it changed.
-    fn choose(&mut self, _now: Instant) -> bool {
+    fn choose(&mut self) -> bool {
         let udp_up = self.udp.as_ref().is_some_and(|u| matches!(u.prober.state(), PathState::Up { .. }));
         let chosen = match (udp_up, self.may_tls) {
             (true, _) => Some(PathKind::Udp),

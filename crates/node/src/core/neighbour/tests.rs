@@ -50,6 +50,19 @@ async fn frames_start_on_tls_move_to_udp_and_go_on_through_a_new_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_late_still_belongs_to_the_offer_under_way() {
+    let mut pair = Pair::connect([TransportChoice::Auto; 2]).await;
+    let mut now = Instant::now();
+    // The link is slow: for a minute nothing arrives, while the dialler looks every second whether an epoch is due.
+    for _ in 0..60 {
+        now += Duration::from_secs(1);
+        pair.ends[0].neighbour.tick(now);
+    }
+    pair.run_until(&mut now, |p| p.chosen() == [Some(PathKind::Udp); 2]).await;
+    pair.send_both_ways();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_router_that_uses_tls_only_keeps_the_other_from_udp() {
     let mut pair = Pair::connect([TransportChoice::Auto, TransportChoice::Tls]).await;
     let mut now = Instant::now();
@@ -114,9 +127,8 @@ impl Pair {
         let [heard_d, heard_a] = sinks;
         let end = |established, choice, udp, udp_events, heard: Arc<Heard>| {
             let (events, link_events) = mpsc::channel(64);
-            let mut neighbour =
-                Neighbour::start(Instant::now(), LinkId(1), established, choice, heard.clone(), events);
-            neighbour.offer_session(Instant::now());
+            let mut neighbour = Neighbour::start(LinkId(1), established, choice, heard.clone(), events);
+            neighbour.offer_session();
             End { neighbour, udp, udp_events, link_events, heard }
         };
         Self {
