@@ -85,6 +85,16 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
+fn more_passwords_than_can_be_valid_at_once_are_refused_before_anything_is_made() {
+    let Some(lab) = Lab::up_or_skip(1, Underlay::Offload) else { return };
+    let lab = lab.with_weave(WEAVE);
+    let words: Vec<_> = ["a", "b", "c", "d", "e"].iter().flat_map(|p| ["--password", p]).collect();
+    let said = refused(lab.host(1).weave(&[&["launch"], &words[..]].concat()));
+    assert!(said.contains("at most 4"), "{said}");
+    assert_eq!(traces(lab.host(1)), "");
+}
+
+#[test]
 fn a_state_directory_that_cannot_be_used_is_named() {
     let Some(lab) = Lab::up_or_skip(1, Underlay::Offload) else { return };
     let lab = lab.with_weave(WEAVE);

@@ -10,6 +10,7 @@ use host::port::{self, PortSpec};
 use ipnetwork::IpNetwork;
 use tokio::sync::Mutex;
 
+use crate::exposure::Exposure;
 use crate::failure::{Failure, blocking};
 use crate::interfaces::BRIDGE;
 use crate::store::Store;
@@ -126,16 +127,16 @@ impl Containers {
     }
 
     /// Follows Docker's events for ever: containers that start get their addresses back.
-    pub(crate) async fn follow(&self) {
+    pub(crate) async fn follow(&self, exposure: &Exposure) {
         let mut events = self.docker.events();
         while let Some(event) = events.next().await {
             match event {
-                Event::Started { id } => self.started(&id).await,
+                Event::Started { id } => self.started(&id, exposure).await,
                 Event::Destroyed { id } => self.destroyed(&id).await,
                 Event::Resynced => {
                     let detail = self.docker.version().await.unwrap_or_default();
                     self.note(true, detail);
-                    self.resync().await;
+                    self.resync(exposure).await;
                 }
                 Event::Lost { reason } => self.note(false, reason),
                 // Its port is gone with its namespace; what it is to have stays noted until it is removed.
@@ -144,7 +145,8 @@ impl Containers {
         }
     }
 
-    async fn started(&self, id: &str) {
+    async fn started(&self, id: &str, exposure: &Exposure) {
+        let exposed = exposure.list().await;
         let wanted = self.wanted.lock().await;
         let Some(addresses) = wanted.get(id) else { return };
         let container = match self.docker.inspect(id).await {
@@ -156,7 +158,7 @@ impl Containers {
         if container.state != State::Running || container.host_network {
             return;
         }
-        match self.check_free(addresses, Some(id), &wanted, &[]).await {
+        match self.check_free(addresses, Some(id), &wanted, &exposed).await {
             Ok(()) => match self.join(&container, addresses).await {
                 Ok(()) => tracing::info!(container = container.name, "attached a container that started"),
                 Err(e) => {
@@ -179,11 +181,11 @@ impl Containers {
     }
 
     /// Brings everything in line with Docker after a time in which events were missed.
-    async fn resync(&self) {
+    async fn resync(&self, exposure: &Exposure) {
         let ids: Vec<_> = self.wanted.lock().await.keys().cloned().collect();
         for id in ids {
             match self.docker.inspect(&id).await {
-                Ok(_) => self.started(&id).await,
+                Ok(_) => self.started(&id, exposure).await,
                 Err(DockerError::NoSuchContainer(_)) => self.destroyed(&id).await,
                 Err(e) => tracing::debug!(container = id, error = %e, "cannot look at a container"),
             }

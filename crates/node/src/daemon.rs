@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -58,6 +58,8 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
         Some(text) => text.parse()?,
         None => identity.name(),
     };
+    let passwords = stretch(&config.passwords)?;
+    let credentials = Credentials::new(&seed, &identity.public_key())?;
     let targets = targets(&config, &saved)?;
     for peer in &config.peers {
         target::check(peer, config.port).await?;
@@ -80,15 +82,70 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
         None => None,
     };
     let incarnation = store.begin(unix_ms())?;
-    store.set_targets(&targets)?;
+    let prepared = Prepared {
+        socket: run_dir.socket(),
+        store: Arc::clone(&store),
+        saved: saved.clone(),
+        identity,
+        name,
+        passwords,
+        credentials,
+        targets,
+        incarnation,
+        listener,
+        udp_socket,
+        status,
+    };
+    let outcome = match store.set_targets(&prepared.targets) {
+        Ok(()) => serve_until_stopped(config, prepared, on_ready).await,
+        Err(e) => Err(e.into()),
+    };
+    match outcome {
+        Ok(()) => store.end()?,
+        Err(_) => store.take_back(&saved)?,
+    }
+    outcome
+}
 
+/// What a launch has once nothing is left that could be refused.
+struct Prepared {
+    socket: PathBuf,
+    store: Arc<Store>,
+    saved: Saved,
+    identity: Arc<Identity>,
+    name: PeerName,
+    passwords: Vec<Password>,
+    credentials: Credentials,
+    targets: Vec<String>,
+    incarnation: u64,
+    listener: TcpListener,
+    udp_socket: Option<transport_udp::Socket>,
+    status: Option<TcpListener>,
+}
+
+/// The router's life on the bridge.
+async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl FnOnce(&str)) -> Result<()> {
+    let Prepared {
+        socket,
+        store,
+        saved,
+        identity,
+        name,
+        passwords,
+        credentials,
+        targets,
+        incarnation,
+        listener,
+        udp_socket,
+        status,
+    } = prepared;
     let (inputs, inbox) = mpsc::channel(INPUTS);
     let (tap, forwarder) = attach_to_bridge(&config, name, &inputs).await?;
     let udp = udp_socket.map(|socket| start_udp(socket, &forwarder, &inputs)).transpose()?;
     let uid = Uid(u64::from_be_bytes(random()?));
     let endpoint = Arc::new(Endpoint {
-        credentials: Credentials::new(&seed, &identity.public_key())?,
-        passwords: stretch(&config.passwords)?,
+        credentials,
+        passwords,
         uid,
         versions: (VERSION_MIN, VERSION),
         hello: LocalHello {
@@ -154,13 +211,13 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
 
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    serve(&mut tasks, &handle, &run_dir.socket(), status, &stopped).await?;
+    serve(&mut tasks, &handle, &socket, status, &stopped).await?;
     let pump = TapPump::start(tap, Arc::clone(&forwarder)).context("cannot start reading the TAP")?;
     let mut background = JoinSet::new();
     background.spawn(dialler::accept(listener, endpoint, inputs.clone()));
     background.spawn({
         let handle = handle.clone();
-        async move { handle.0.containers.follow().await }
+        async move { handle.0.containers.follow(&handle.0.exposure).await }
     });
     background.spawn({
         let handle = handle.clone();
@@ -182,8 +239,6 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
     drop(pump);
     let _ = stop.send(true);
     let _ = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
-    store.end()?;
-    drop(run_dir);
     Ok(())
 }
 

@@ -32,7 +32,7 @@ use tracing_subscriber::EnvFilter;
 /// stderr.
 ///
 /// # Errors
-/// When something the router cannot do without is missing. The host is as it was before, then.
+/// When something the router cannot do without is missing. Nothing has been made then, unless it was the bridge itself that failed.
 pub fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<()> {
     // Dependencies log at the level only from warning on: their information is for their developers.
     let level = if config.log_level == "warning" { "warn" } else { config.log_level.as_str() };

@@ -136,6 +136,12 @@ impl Store {
         })
     }
 
+    /// Takes back [`Store::begin`] and the targets of a launch that failed: the next one finds what this one found.
+    pub(crate) fn take_back(&self, saved: &Saved) -> Result<()> {
+        self.set_targets(&saved.targets)?;
+        if saved.was_killed { Ok(()) } else { self.end() }
+    }
+
     /// Marks the router as stopped on purpose.
     pub(crate) fn end(&self) -> Result<()> {
         self.write(|tx| tx.open_table(META)?.insert(KEY_RUNNING, 0).map(|_| ()).map_err(Into::into))
@@ -328,6 +334,23 @@ mod tests {
         store.end().unwrap();
         assert!(!store.load().unwrap().was_killed && Store::was_stopped(dir.path()));
         assert!(!Store::was_stopped(&dir.path().join("elsewhere")));
+    }
+
+    #[test]
+    fn a_launch_that_fails_leaves_targets_and_the_mark_of_a_kill_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.set_targets(&["a".into()]).unwrap();
+        for killed in [false, true] {
+            if killed {
+                store.begin(1).unwrap();
+            }
+            let saved = store.load().unwrap();
+            store.begin(2).unwrap();
+            store.set_targets(&["b".into()]).unwrap();
+            store.take_back(&saved).unwrap();
+            assert_eq!(store.load().unwrap(), saved, "killed before: {killed}");
+        }
     }
 
     #[test]
