@@ -32,6 +32,9 @@ pub(crate) use report::{CoreReport, PathReport};
 const INPUTS_A_TURN: usize = 256;
 /// The pace of everything that is only looked at now and then.
 const TICK: Duration = Duration::from_secs(1);
+/// Snapshots are published this far apart at least. A full MAC table takes milliseconds to copy, and containers choose how often
+/// there are new addresses; what is not published yet is flooded.
+const PUBLISH_GAP: Duration = Duration::from_millis(20);
 /// How long peers may take to read that we stop.
 const FAREWELL: Duration = Duration::from_millis(200);
 
@@ -92,6 +95,8 @@ pub(crate) struct Core {
     next_link: u64,
     /// The forwarding snapshot is out of date.
     stale: bool,
+    /// When the next snapshot may be published.
+    publish_after: Instant,
     start: Instant,
     next_tick: Instant,
     stopping: bool,
@@ -108,6 +113,7 @@ impl Core {
             past_drops: BTreeMap::new(),
             next_link: 1,
             stale: false,
+            publish_after: now,
             start: now,
             next_tick: now,
             stopping: false,
@@ -158,7 +164,9 @@ impl Core {
         for id in ids {
             self.drive_path(now, id);
         }
-        if std::mem::take(&mut self.stale) {
+        if self.stale && self.publish_after <= now {
+            self.stale = false;
+            self.publish_after = now + PUBLISH_GAP;
             self.publish();
         }
     }
@@ -166,7 +174,8 @@ impl Core {
     fn deadline(&self, now: Instant) -> Instant {
         let paths = self.neighbours.values().filter_map(Neighbour::poll_timeout);
         let mesh = self.parts.mesh.poll_timeout().map(|(at, _)| at);
-        paths.chain(mesh).fold(self.next_tick, Instant::min).max(now)
+        let snapshot = self.stale.then_some(self.publish_after);
+        paths.chain(mesh).chain(snapshot).fold(self.next_tick, Instant::min).max(now)
     }
 
     fn handle(&mut self, input: Input) {
