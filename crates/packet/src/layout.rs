@@ -121,6 +121,18 @@ impl Layout {
         Ok(Self { ip, transport, network, start, headers, total, gso_type, gso_size })
     }
 
+    /// Where the IP header begins.
+    #[inline]
+    pub(crate) fn network(&self) -> usize {
+        self.network
+    }
+
+    /// Whether that is IPv4.
+    #[inline]
+    pub(crate) fn is_ipv4(&self) -> bool {
+        self.ip == Ip::V4
+    }
+
     /// Length of the headers that each segment repeats: Ethernet, IP and TCP or UDP.
     #[inline]
     pub(crate) fn headers(&self) -> usize {

@@ -9,6 +9,7 @@
 //! - [`SuperFrame::trains`] cuts a super-frame into [`Slice`]s for datagrams (P4.7), without copying a byte.
 //! - [`Joiner`] puts the slices that arrive in order back into one frame for one write to the TAP. If slices are
 //!   missing, it mends the headers of what is there, so that a lost datagram costs one segment and no more.
+//! - [`Gatherer`] makes one super-frame of the UDP datagrams of a flow that arrive one after the other.
 //! - [`SuperFrame::segment_into`] makes the ordinary frames with complete checksums, for a TAP without virtio-net
 //!   headers and for whoever captures frames.
 //!
@@ -19,6 +20,7 @@
 mod bytes;
 pub mod checksum;
 pub mod ethernet;
+mod gather;
 mod join;
 mod layout;
 mod mac;
@@ -27,6 +29,7 @@ mod superframe;
 mod train;
 mod vnet;
 
+pub use gather::Gatherer;
 pub use join::{JoinError, Joiner};
 pub use layout::MAX_HEADERS;
 pub use mac::{Mac, MacError};

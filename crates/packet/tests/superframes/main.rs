@@ -4,5 +4,6 @@
 
 mod cut_and_join;
 mod gate;
+mod gather;
 mod hostile;
 mod recipe;

@@ -137,7 +137,7 @@ impl Spec {
     }
 
     /// RFC 9293 section 3.1 and RFC 8200 section 8.1.
-    fn pseudo_header_sum(&self, len: usize) -> u16 {
+    pub(crate) fn pseudo_header_sum(&self, len: usize) -> u16 {
         let protocol = if self.tcp { 6 } else { 17 };
         let addresses = if self.v6 { [SRC6, DST6].concat() } else { [SRC4, DST4].concat() };
         let words = addresses.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
