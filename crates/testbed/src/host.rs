@@ -103,6 +103,11 @@ impl Host {
             .ok();
     }
 
+    /// The name of its lab.
+    pub(crate) fn lab(&self) -> &str {
+        &self.lab
+    }
+
     /// The lab's number for this host.
     pub fn number(&self) -> usize {
         self.k

@@ -16,6 +16,9 @@ pub enum Underlay {
     Offload,
     /// Nothing longer than 1514 bytes crosses it, as on a real cable.
     Plain,
+    /// As plain, and what arrives is put together again to segments of up to 64 KiB before the host sees it, as network
+    /// cards and their drivers do (GRO).
+    Merging,
 }
 
 /// Hosts on one switch; taken down on drop.
@@ -78,7 +81,11 @@ impl Lab {
         }
         let made = up.output().unwrap_or_else(|e| panic!("cannot run {}: {e}", script_path().display()));
         assert!(made.status.success(), "no lab: {}", String::from_utf8_lossy(&made.stderr));
-        Self { hosts: (0..=n).map(|k| Host::new(&name, k)).collect(), name, _turn: turn }
+        let lab = Self { hosts: (0..=n).map(|k| Host::new(&name, k)).collect(), name, _turn: turn };
+        if underlay == Underlay::Merging {
+            lab.merge();
+        }
+        lab
     }
 
     /// Has every command of every host find `program` before others of its name, so that scripts can say `weave`.
@@ -102,6 +109,16 @@ impl Lab {
             }
         });
         self
+    }
+
+    /// Has what crosses the switch cut before it and put together behind it.
+    fn merge(&self) {
+        for host in self.hosts() {
+            let cut = "tso off gso off tx-udp-segmentation off";
+            host.sh(&format!("ethtool -K eth0 {cut} gro on")).ok();
+            // A veth whose other end can send segments does not merge what comes from there.
+            self.world().sh(&format!("ethtool -K port{} {cut}", host.number())).ok();
+        }
     }
 
     /// What the lab is called: `LAB` for the lab script.

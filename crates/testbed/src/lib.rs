@@ -16,8 +16,12 @@
 //! would have to do the same with an error value.
 
 mod capture;
+mod datagrams;
 mod host;
+mod joined;
 mod lab;
+mod loss;
+mod network;
 mod output;
 mod patience;
 mod running;
@@ -25,8 +29,11 @@ mod transfer;
 mod weave;
 
 pub use capture::Capture;
+pub use datagrams::{Received, UdpEnd};
 pub use host::Host;
 pub use lab::{Lab, Underlay};
+pub use loss::Loss;
+pub use network::Network;
 pub use output::Output;
 pub use patience::eventually;
 pub use running::Running;

@@ -50,6 +50,48 @@ fn a_plain_underlay_carries_no_packet_longer_than_a_cable_would() {
 }
 
 #[test]
+fn on_a_merging_underlay_packets_cross_one_by_one_and_reach_the_host_as_segments() {
+    let Some(lab) = Lab::up_or_skip(2, Underlay::Merging) else { return };
+    lab.host(2).sh("head -c 5000000 /dev/zero >/run/big && busybox httpd -p 80 -h /run").ok();
+    let (wire, host) =
+        (lab.world().capture("port1", "tcp port 80"), lab.host(1).capture("eth0", "tcp port 80"));
+    lab.host(1).sh("busybox wget -q -O /dev/null http://198.18.0.2/big").ok();
+    let [wire, host] = [wire, host].map(|seen| seen.stop().iter().map(Vec::len).max().unwrap_or(0));
+    assert!(
+        wire <= 1514 && host > 1514,
+        "the longest packet has {wire} bytes on the wire, {host} in the host"
+    );
+}
+
+#[test]
+fn a_switch_loses_as_many_packets_as_it_was_told_to_and_then_none() {
+    let Some(lab) = Lab::up_or_skip(2, Underlay::Offload) else { return };
+    for to in [lab.host(2).address(), lab.host(2).address6()] {
+        let ping = |count: &str| {
+            let said = lab.host(1).exec(&["ping", "-q", "-i", "0.002", "-W", "1", "-c", count, &to]).stdout;
+            let words: Vec<_> = said.split([' ', '\n']).collect();
+            words
+                .windows(2)
+                .find(|pair| pair[1] == "received,")
+                .and_then(|pair| pair[0].parse::<u64>().ok())
+                .unwrap()
+        };
+        let loss = lab.lose(100);
+        let received = ping("300");
+        let (lost, crossed) = (loss.lost(), loss.crossed());
+        // Nobody sends again. Neighbours looking for each other may have been unlucky too.
+        assert!(
+            (300 - received..300 - received + 10).contains(&lost),
+            "{received} came back, {lost} were lost"
+        );
+        // Of some 570, 57 times give or take 7.
+        assert!((20..110).contains(&lost) && crossed > 500, "{lost} of {crossed} were lost");
+        drop(loss);
+        assert_eq!(ping("50"), 50);
+    }
+}
+
+#[test]
 fn a_capture_shows_plaintext_that_crosses_the_wire() {
     let Some(lab) = Lab::up_or_skip(2, Underlay::Offload) else { return };
     let seen = lab.host(2).capture("eth0", "icmp");
