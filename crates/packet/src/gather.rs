@@ -6,6 +6,7 @@
 
 use crate::bytes::u16_at;
 use crate::checksum::{Sum, adjust_partial};
+use crate::ethernet;
 use crate::layout::{Layout, Piece};
 use crate::superframe::MAX_FRAME;
 use crate::train::MAX_SLICES;
@@ -152,11 +153,14 @@ impl Run {
     }
 }
 
-/// The anatomy of a frame that can be gathered: UDP with an open checksum, not a fragment, nothing behind its end, and an IPv4
-/// header whose own checksum is right, because it will be made anew.
+/// The anatomy of a frame that can be gathered: UDP to one receiver with an open checksum, not a fragment, nothing behind its end,
+/// and an IPv4 header whose own checksum is right, because it will be made anew.
+///
+/// What goes to a group is left alone: DHCP clients and the like read it from packet sockets, where datagrams are not taken apart.
 #[inline]
 fn datagram(hdr: &VnetHdr, frame: &[u8]) -> Option<Layout> {
-    if hdr.flags != VnetHdr::NEEDS_CSUM || hdr.gso_type != VnetHdr::GSO_NONE {
+    let to_group = ethernet::dst(frame).is_none_or(|to| to.is_multicast());
+    if hdr.flags != VnetHdr::NEEDS_CSUM || hdr.gso_type != VnetHdr::GSO_NONE || to_group {
         return None;
     }
     let payload = frame.len().checked_sub(usize::from(hdr.csum_start) + 8).filter(|n| *n > 0)?;

@@ -107,6 +107,15 @@ fn what_is_not_exactly_the_next_datagram_of_the_flow_is_not_gathered_with_it() {
 }
 
 #[test]
+fn what_goes_to_a_group_stays_as_it_is() {
+    let spec = flow(3 * 100, 100);
+    let mut frames = datagrams(&spec);
+    frames.iter_mut().for_each(|f| f[0] |= 1);
+    let out = gather(frames.iter().map(|f| (hdr(&spec), &f[..])));
+    assert_eq!(out, frames.iter().map(|f| on_tap(hdr(&spec), f)).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_wrong_ip_checksum_is_not_repaired() {
     let spec = flow(3 * 100, 100);
     let mut frames = datagrams(&spec);
@@ -138,7 +147,7 @@ proptest! {
         picks in proptest::collection::vec(prop_oneof![6 => Just(0usize), 1 => Just(1), 1 => Just(2)], 1..150),
     ) {
         let specs = [udp(a), udp(b)];
-        let all = specs.each_ref().map(|s| datagrams(s));
+        let all = specs.each_ref().map(datagrams);
         let mut at = [0, 0];
         let mut frames = Vec::new();
         let mut current = 0;
