@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use wire::{Hello, Message, PeerName, Prelude, PreludeError, Refuse, RefuseCode, Uid, common_version};
 
+use crate::channel::Channel;
 use crate::password::{Exchange, Side};
-use crate::{Credentials, Password, stream, tls};
+use crate::secure::{Secured, secure};
+use crate::{Credentials, Password, tls};
 
 /// A handshake that takes longer is given up.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that may wait unsent in the kernel (tcp(7), TCP_NOTSENT_LOWAT): one chunk of the writer.
 const UNSENT: u32 = 128 * 1024;
-const PASSWORD_LABEL: &[u8] = b"EXPORTER-weave-password";
-const SESSION_LABEL: &[u8] = b"EXPORTER-weave-session";
 
 /// What this peer says of itself in its hello.
 #[derive(Debug, Clone)]
@@ -84,7 +83,7 @@ pub struct Established {
     pub session_secret: [u8; 32],
     /// Its address.
     pub remote: SocketAddr,
-    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) channel: Channel,
 }
 
 /// Why there is no link.
@@ -129,15 +128,8 @@ impl Endpoint {
     /// # Errors
     /// Says why there is no link; the other end has been told, where it could be.
     pub async fn dial(&self, tcp: TcpStream, expect: Expect) -> Result<Established, HandshakeError> {
-        let remote = remote(&tcp)?;
-        let handshake = async {
-            // P2.2: no server name is sent; rustls wants one all the same.
-            let name = rustls::pki_types::ServerName::from(remote.ip());
-            let connector = TlsConnector::from(self.credentials.client.clone());
-            let stream = connector.connect(name, tcp).await.map_err(tls_error)?;
-            self.agree(TlsStream::Client(stream), remote, Side::Dialler, expect).await
-        };
-        tokio::time::timeout(TIMEOUT, handshake).await.map_err(|_| HandshakeError::Timeout)?
+        let connection = self.credentials.client_connection(remote(&tcp)?.ip());
+        self.handshake(tcp, connection, Side::Dialler, expect).await
     }
 
     /// Takes a connection that somebody else opened through the handshake.
@@ -145,54 +137,63 @@ impl Endpoint {
     /// # Errors
     /// As [`Endpoint::dial`].
     pub async fn accept(&self, tcp: TcpStream) -> Result<Established, HandshakeError> {
+        let connection = self.credentials.server_connection();
+        self.handshake(tcp, connection, Side::Acceptor, Expect::default()).await
+    }
+
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        connection: Result<tls::Connection, rustls::Error>,
+        side: Side,
+        expect: Expect,
+    ) -> Result<Established, HandshakeError> {
         let remote = remote(&tcp)?;
+        let connection = connection.map_err(|e| HandshakeError::Tls(e.to_string()))?;
         let handshake = async {
-            let acceptor = TlsAcceptor::from(self.credentials.server.clone());
-            let stream = acceptor.accept(tcp).await.map_err(tls_error)?;
-            self.agree(TlsStream::Server(stream), remote, Side::Acceptor, Expect::default()).await
+            tune(&tcp)?;
+            let secured = secure(tcp, connection).await?;
+            self.agree(secured, remote, side, expect).await
         };
         tokio::time::timeout(TIMEOUT, handshake).await.map_err(|_| HandshakeError::Timeout)?
     }
 
     async fn agree(
         &self,
-        mut stream: TlsStream<TcpStream>,
+        mut secured: Secured,
         remote: SocketAddr,
         side: Side,
         expect: Expect,
     ) -> Result<Established, HandshakeError> {
-        tune(stream.get_ref().0)?;
-        let result = self.agree_inner(&mut stream, remote, side, expect).await;
+        let result = self.agree_inner(&mut secured, remote, side, expect).await;
         if let Err(HandshakeError::RefusedByUs(refuse)) = &result {
-            stream::refuse(&mut stream, refuse).await;
+            secured.channel.refuse(refuse).await;
         }
         let agreed = result?;
         Ok(Established {
-            public_key: agreed.public_key,
+            public_key: secured.public_key,
             uid: agreed.theirs.uid,
             hello: agreed.hello,
             version: agreed.version,
             outbound: side == Side::Dialler,
             dialler_nonce: if side == Side::Dialler { agreed.our_nonce } else { agreed.theirs.nonce },
             authenticated: agreed.authenticated,
-            session_secret: agreed.session_secret,
+            session_secret: secured.session_secret,
             remote,
-            stream,
+            channel: secured.channel,
         })
     }
 
     async fn agree_inner(
         &self,
-        stream: &mut TlsStream<TcpStream>,
+        secured: &mut Secured,
         remote: SocketAddr,
         side: Side,
         expect: Expect,
     ) -> Result<Agreed, HandshakeError> {
-        let public_key = tls::public_key(stream.get_ref().1.peer_certificates())
-            .ok_or_else(|| HandshakeError::Tls("the other end showed no Ed25519 key".into()))?;
         let ours = self.prelude()?;
-        let theirs = stream::exchange_preludes(stream, &ours).await?;
-        if expect.public_key.is_some_and(|k| k != public_key) {
+        let theirs = secured.channel.exchange_preludes(&ours).await?;
+        if expect.public_key.is_some_and(|k| k != secured.public_key) {
             return Err(no(
                 RefuseCode::WrongPeer,
                 format!(
@@ -208,10 +209,10 @@ impl Endpoint {
                 format!("no common protocol version: one router speaks {our}, the other {their}; upgrade the older one"),
             )
         })?;
-        let authenticated = self.prove_password(stream, side, theirs.passwords).await?;
+        let authenticated = self.prove_password(secured, side, theirs.passwords).await?;
 
-        stream::write(stream, &Message::Hello(self.hello_for(remote))).await?;
-        let Message::Hello(hello) = stream::read(stream).await? else {
+        secured.channel.write(&Message::Hello(self.hello_for(remote))).await?;
+        let Message::Hello(hello) = secured.channel.read().await? else {
             return Err(HandshakeError::Protocol("something else than a hello".into()));
         };
         if expect.name.is_some_and(|name| name != hello.name) {
@@ -220,22 +221,13 @@ impl Endpoint {
                 format!("expected another peer at {remote} than {}", hello.name),
             ));
         }
-        let session_secret = export(stream, SESSION_LABEL)?;
-        Ok(Agreed {
-            public_key,
-            theirs,
-            hello,
-            version,
-            our_nonce: ours.nonce,
-            authenticated,
-            session_secret,
-        })
+        Ok(Agreed { theirs, hello, version, our_nonce: ours.nonce, authenticated })
     }
 
     /// P3.2 to P3.6; gives whether a password was proved.
     async fn prove_password(
         &self,
-        stream: &mut TlsStream<TcpStream>,
+        secured: &mut Secured,
         side: Side,
         theirs: u8,
     ) -> Result<bool, HandshakeError> {
@@ -251,25 +243,25 @@ impl Endpoint {
         }
         let wrong =
             || no(RefuseCode::PasswordWrong, "wrong password; launch both routers with the same --password");
-        let (exchange, shares) =
-            Exchange::start(&self.passwords, theirs, side, export(stream, PASSWORD_LABEL)?);
-        stream::write(stream, &Message::PasswordShare(shares)).await?;
-        let Message::PasswordShare(shares) = stream::read(stream).await? else {
+        let (exchange, shares) = Exchange::start(&self.passwords, theirs, side, secured.binding);
+        let channel = &mut secured.channel;
+        channel.write(&Message::PasswordShare(shares)).await?;
+        let Message::PasswordShare(shares) = channel.read().await? else {
             return Err(HandshakeError::Protocol("something else than password shares".into()));
         };
         let keys = exchange.finish(&shares).ok_or_else(wrong)?;
         // The dialler proves first (P3.6): a stranger who dials learns nothing he could test passwords against.
         if side == Side::Dialler {
-            stream::write(stream, &Message::PasswordConfirm(keys.confirm())).await?;
+            channel.write(&Message::PasswordConfirm(keys.confirm())).await?;
         }
-        let Message::PasswordConfirm(confirmations) = stream::read(stream).await? else {
+        let Message::PasswordConfirm(confirmations) = channel.read().await? else {
             return Err(HandshakeError::Protocol("something else than password confirmations".into()));
         };
         if !keys.verify(&confirmations) {
             return Err(wrong());
         }
         if side == Side::Acceptor {
-            stream::write(stream, &Message::PasswordConfirm(keys.confirm())).await?;
+            channel.write(&Message::PasswordConfirm(keys.confirm())).await?;
         }
         Ok(true)
     }
@@ -307,18 +299,16 @@ impl Endpoint {
 impl Established {
     /// Sends a refusal instead of starting the link.
     pub async fn refuse(mut self, refuse: &Refuse) {
-        stream::refuse(&mut self.stream, refuse).await;
+        self.channel.refuse(refuse).await;
     }
 }
 
 struct Agreed {
-    public_key: [u8; 32],
     theirs: Prelude,
     hello: Hello,
     version: u8,
     our_nonce: u32,
     authenticated: bool,
-    session_secret: [u8; 32],
 }
 
 /// Small messages leave at once, and what waits unsent in the kernel stays little: a control message cannot overtake it there.
@@ -342,21 +332,6 @@ fn versions(p: &Prelude) -> String {
         p.version_max.to_string()
     } else {
         format!("{} to {}", p.version_min, p.version_max)
-    }
-}
-
-fn export(stream: &TlsStream<TcpStream>, label: &[u8]) -> Result<[u8; 32], HandshakeError> {
-    match stream {
-        TlsStream::Client(s) => s.get_ref().1.export_keying_material([0; 32], label, None),
-        TlsStream::Server(s) => s.get_ref().1.export_keying_material([0; 32], label, None),
-    }
-    .map_err(|e| HandshakeError::Tls(e.to_string()))
-}
-
-fn tls_error(e: io::Error) -> HandshakeError {
-    match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(inner) => HandshakeError::Tls(inner.to_string()),
-        None => HandshakeError::Io(e),
     }
 }
 

@@ -6,12 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+mod channel;
 mod handshake;
+mod incoming;
 mod link;
 mod password;
 mod path;
+mod queue;
 mod reader;
-mod stream;
+mod record;
+mod secure;
 mod tls;
 mod writer;
 

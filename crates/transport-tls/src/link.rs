@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use transport::FrameSink;
-use wire::{Message, PeerName, Refuse, RefuseCode};
+use transport::{FrameSink, Inbox};
+use wire::{Message, Refuse, RefuseCode};
 
 use crate::reader::{ReadEnd, Reader};
-use crate::{Established, TlsPath, writer};
+use crate::{Established, TlsPath};
 
-/// Control messages that may wait for the writer. A peer that does not read for so long is not there.
-const CONTROL_QUEUE: usize = 1024;
 /// How long the other end may take to read a refusal.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -34,21 +32,18 @@ pub enum LinkEvent {
 
 /// A running link to a neighbour. Dropping it closes it.
 pub struct Link {
-    control: mpsc::Sender<Message>,
     path: Arc<TlsPath>,
 }
 
 impl Link {
     /// Queues a control message; `false` when the link is gone or stuck.
     pub fn send(&self, message: Message) -> bool {
-        self.control.try_send(message).is_ok()
+        self.path.control(message.encode())
     }
 
     /// Tells the other end why, then closes.
     pub fn close(&self, refuse: Refuse) {
-        self.path.close();
-        // A link too stuck to take this goes away when it is dropped.
-        let _ = self.control.try_send(Message::Refuse(refuse));
+        self.path.end(Some(Message::Refuse(refuse).encode()));
     }
 
     /// The way for frames.
@@ -59,20 +54,20 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.path.close();
+        self.path.end(None);
     }
 }
 
 impl Established {
     /// Starts the link under the number `id`, for the peer that its hello named.
     pub fn start(self, id: u64, sink: Arc<dyn FrameSink>, events: LinkEvents) -> Link {
-        let (control, queue) = mpsc::channel(CONTROL_QUEUE);
-        let path = Arc::new(TlsPath::default());
-        let peer: PeerName = self.hello.name;
-        let (read_half, write_half) = tokio::io::split(self.stream);
-        let reader = Reader { id, peer, path: Arc::clone(&path), sink, events: events.clone() };
-        let mut reading = tokio::spawn(reader.run(read_half));
-        let mut writing = tokio::spawn(writer::run(write_half, queue, Arc::clone(&path)));
+        let (tcp, sealer, incoming) = self.channel.into_parts();
+        let (from, to) = tcp.into_split();
+        let path = Arc::new(TlsPath::new(to, sealer));
+        let inbox = Inbox::new(self.hello.name, sink);
+        let reader = Reader { id, path: Arc::clone(&path), inbox, events: events.clone() };
+        let mut reading = tokio::spawn(reader.run(from, incoming));
+        let mut writing = tokio::spawn(Arc::clone(&path).write());
         let ended = Arc::clone(&path);
         tokio::spawn(async move {
             let event = tokio::select! {
@@ -94,11 +89,11 @@ impl Established {
                     }
                 }
             };
-            ended.close();
+            ended.shut_down();
             // The owner may be gone already.
             let _ = events.send((id, event)).await;
         });
-        Link { control, path }
+        Link { path }
     }
 }
 

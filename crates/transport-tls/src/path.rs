@@ -1,43 +1,135 @@
-//! [`TlsPath`]: frames inside the link.
+//! [`TlsPath`]: frames inside the link, and the link's sending end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use packet::SuperFrame;
+use packet::{SuperFrame, VnetHdr};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use transport::{Batch, Drop, FramePath, PathCounters, PathKind};
 use wire::encode_frame_header;
 
-/// Bytes of frames that may wait for the writer. At 1 Gb/s this is 4 ms; when it is full, new frames are dropped (C4), which is
-/// what tells the senders inside to slow down.
-const QUEUE_LIMIT: usize = 512 * 1024;
-/// A batch is handed over at this size, so that the writer starts while more is being read from the TAP.
+use crate::queue::Queue;
+use crate::record::{Alert, RecordSealer, layout};
+use crate::writer::{Pumped, Writer};
+
+/// A batch is sent at this size, so that the other end works on it while more is being read from the TAP.
 const BATCH_LIMIT: usize = 64 * 1024;
+/// Length, type and virtio header of a frame message (P4.6).
+const FRAME_HEADER: usize = 5 + VnetHdr::LEN;
+/// How long an ending link may go on without the other end taking anything.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The frame path of one link.
-#[derive(Default)]
+///
+/// The thread that has frames seals and sends them itself when nothing waits before them; otherwise they wait for the link's task.
 pub struct TlsPath {
-    queue: Mutex<Vec<u8>>,
-    waiting: Notify,
-    closed: AtomicBool,
+    tcp: OwnedWriteHalf,
+    queue: Queue,
+    writer: Mutex<Writer>,
+    /// Something waits.
+    wake: Notify,
+    /// The link ends: no more patience with a socket that takes nothing.
+    ending: Notify,
     counters: PathCounters,
 }
 
 impl TlsPath {
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    pub(crate) fn new(tcp: OwnedWriteHalf, sealer: RecordSealer) -> Self {
+        Self {
+            tcp,
+            queue: Queue::default(),
+            writer: Mutex::new(Writer::new(sealer)),
+            wake: Notify::new(),
+            ending: Notify::new(),
+            counters: PathCounters::default(),
+        }
     }
 
-    /// Waits until frames wait.
-    pub(crate) async fn wait(&self) {
-        self.waiting.notified().await;
+    /// Queues a control message; `false` when the link is gone or stuck.
+    pub(crate) fn control(&self, message: Vec<u8>) -> bool {
+        let taken = self.queue.push_control(message, false);
+        self.wake.notify_one();
+        taken
     }
 
-    /// Swaps what waits for the empty `spare`.
-    pub(crate) fn take(&self, spare: &mut Vec<u8>) {
-        debug_assert!(spare.is_empty());
-        std::mem::swap(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner), spare);
+    /// Closes the path, then the link: after what waits of control messages, and the last word.
+    pub(crate) fn end(&self, last_word: Option<Vec<u8>>) {
+        self.queue.close();
+        if let Some(message) = last_word {
+            self.queue.push_control(message, true);
+        }
+        self.queue.end();
+        self.ending.notify_one();
+        self.wake.notify_one();
+    }
+
+    /// Takes the connection down, whatever still waits.
+    pub(crate) fn shut_down(&self) {
+        self.end(None);
+        // It may be down already. The socket itself goes when the last snapshot that names this path does.
+        let _ = socket2::SockRef::from(self.tcp.as_ref()).shutdown(Shutdown::Both);
+    }
+
+    /// Has the writer answer the other end's key update.
+    pub(crate) fn want_key_update(&self) {
+        self.queue.want_key_update();
+        self.wake.notify_one();
+    }
+
+    /// Tells the other end that it sent nonsense, if that is possible at once.
+    pub(crate) fn give_up(&self, alert: Alert) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.give_up(alert, |bytes| self.tcp.try_write(bytes));
+    }
+
+    /// The link's writing task: sends what could not be sent at once, until the link ends or the connection breaks.
+    pub(crate) async fn write(self: Arc<Self>) -> io::Result<()> {
+        loop {
+            match self.pump()? {
+                Pumped::More => tokio::task::yield_now().await,
+                Pumped::Idle => self.wake.notified().await,
+                Pumped::Blocked if self.queue.is_ending() => {
+                    tokio::time::timeout(LINGER, self.tcp.writable()).await??;
+                }
+                Pumped::Blocked => tokio::select! {
+                    ready = self.tcp.writable() => ready?,
+                    () = self.ending.notified() => {}
+                },
+                Pumped::Ended => {
+                    return socket2::SockRef::from(self.tcp.as_ref()).shutdown(Shutdown::Write);
+                }
+            }
+        }
+    }
+
+    fn pump(&self) -> io::Result<Pumped> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.pump(&self.queue, |bytes| self.tcp.try_write(bytes))
+    }
+
+    /// Sends a batch from this thread; `false` when others are before it.
+    fn send_now(&self, batch: &mut Batch) -> bool {
+        // The one lock that a batch takes. Nobody waits for it: who finds it taken leaves the frames to the one that has it.
+        let Ok(mut writer) = self.writer.try_lock() else { return false };
+        if !writer.is_free(&self.queue) {
+            return false;
+        }
+        layout::close(&mut batch.bytes, 0);
+        match writer.direct(&mut batch.bytes, |bytes| self.tcp.try_write(bytes)) {
+            Ok(true) => self.counters.sent(batch.frames, batch.frame_bytes),
+            Ok(false) => {
+                self.counters.sent(batch.frames, batch.frame_bytes);
+                self.wake.notify_one();
+            }
+            Err(_) => {
+                self.counters.drops.add(Drop::SendError, batch.frames);
+                self.wake.notify_one();
+            }
+        }
+        true
     }
 }
 
@@ -52,15 +144,16 @@ impl FramePath for TlsPath {
 
     fn send(&self, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop> {
         let frames = frame.segments() as u64;
-        if self.closed.load(Ordering::Acquire) {
+        if self.queue.is_closed() {
             return Err(self.counters.dropped(Drop::Closed, frames));
         }
         let bytes = frame.frame();
         if batch.bytes.len() + bytes.len() > BATCH_LIMIT {
             self.flush(batch);
         }
-        batch.bytes.extend_from_slice(&encode_frame_header(&frame.hdr(), bytes.len()));
-        batch.bytes.extend_from_slice(bytes);
+        layout::append(&mut batch.bytes, 0, &encode_frame_header(&frame.hdr(), bytes.len()));
+        layout::append(&mut batch.bytes, 0, bytes);
+        batch.ends.push((layout::content_len(batch.bytes.len()), frames));
         batch.frames += frames;
         batch.frame_bytes += bytes.len() as u64;
         Ok(())
@@ -70,18 +163,15 @@ impl FramePath for TlsPath {
         if batch.is_empty() {
             return;
         }
-        // The lock is taken once a batch, and held for one memcpy on either side.
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.closed.load(Ordering::Acquire) {
+        if self.queue.is_closed() {
             self.counters.drops.add(Drop::Closed, batch.frames);
-        } else if queue.len() >= QUEUE_LIMIT {
-            self.counters.drops.add(Drop::QueueFull, batch.frames);
-        } else {
-            queue.extend_from_slice(&batch.bytes);
-            self.counters.sent(batch.frames, batch.frame_bytes);
+        } else if !self.send_now(batch) {
+            let queued = self.queue.push_frames(batch);
+            let (bytes, pieces) = queued.bytes;
+            self.counters.sent(queued.frames, (bytes - pieces * FRAME_HEADER) as u64);
+            self.counters.drops.add(Drop::QueueFull, queued.dropped);
+            self.wake.notify_one();
         }
-        drop(queue);
-        self.waiting.notify_one();
         batch.clear();
     }
 

@@ -1,6 +1,8 @@
 //! TLS with raw public keys (P2.1, P2.2).
 
-use std::sync::Arc;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::AlwaysResolvesClientRawPublicKeys;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,8 +14,8 @@ use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, ServerConfig,
-    SignatureScheme, version::TLS13,
+    ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error, KeyLog,
+    PeerIncompatible, ServerConfig, ServerConnection, SignatureScheme, version::TLS13,
 };
 use zeroize::Zeroizing;
 
@@ -33,8 +35,8 @@ pub struct TlsError(#[from] Error);
 /// What this peer proves itself with, for both roles.
 #[derive(Clone)]
 pub struct Credentials {
-    pub(crate) client: Arc<ClientConfig>,
-    pub(crate) server: Arc<ServerConfig>,
+    client: ClientConfig,
+    server: ServerConfig,
 }
 
 impl Credentials {
@@ -66,7 +68,75 @@ impl Credentials {
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key)));
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.send_tls13_tickets = 0;
-        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+        Ok(Self { client, server })
+    }
+
+    /// A handshake towards whoever listens at `address`.
+    pub(crate) fn client_connection(&self, address: IpAddr) -> Result<Connection, Error> {
+        let (mut config, secrets) = (self.client.clone(), Arc::new(Secrets::default()));
+        config.key_log = Arc::clone(&secrets) as Arc<dyn KeyLog>;
+        // P2.2: no server name is sent; rustls wants one all the same.
+        let tls = ClientConnection::new(Arc::new(config), ServerName::from(address))?.into();
+        Ok(Connection { tls, secrets })
+    }
+
+    /// The other end of one.
+    pub(crate) fn server_connection(&self) -> Result<Connection, Error> {
+        let (mut config, secrets) = (self.server.clone(), Arc::new(Secrets::default()));
+        config.key_log = Arc::clone(&secrets) as Arc<dyn KeyLog>;
+        Ok(Connection { tls: ServerConnection::new(Arc::new(config))?.into(), secrets })
+    }
+}
+
+/// A handshake, and the secrets it leaves behind for the record layer.
+pub(crate) struct Connection {
+    pub(crate) tls: rustls::Connection,
+    pub(crate) secrets: Arc<Secrets>,
+}
+
+/// The first traffic secrets of both directions.
+///
+/// rustls hands them out only here: keys extracted from the connection could not be updated (RFC 8446 section 7.2), and its kernel
+/// interface, which could, has no exporter.
+#[derive(Default)]
+pub(crate) struct Secrets {
+    client: OnceLock<Secret>,
+    server: OnceLock<Secret>,
+}
+
+type Secret = Zeroizing<Vec<u8>>;
+
+impl Secrets {
+    /// What this end seals with, and what it opens with.
+    pub(crate) fn of(&self, client: bool) -> Option<(Secret, Secret)> {
+        let (ours, theirs) = if client { (&self.client, &self.server) } else { (&self.server, &self.client) };
+        Some((ours.get()?.clone(), theirs.get()?.clone()))
+    }
+
+    fn slot(&self, label: &str) -> Option<&OnceLock<Secret>> {
+        match label {
+            "CLIENT_TRAFFIC_SECRET_0" => Some(&self.client),
+            "SERVER_TRAFFIC_SECRET_0" => Some(&self.server),
+            _ => None,
+        }
+    }
+}
+
+impl KeyLog for Secrets {
+    fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
+        if let Some(slot) = self.slot(label) {
+            slot.get_or_init(|| Zeroizing::new(secret.to_vec()));
+        }
+    }
+
+    fn will_log(&self, label: &str) -> bool {
+        self.slot(label).is_some()
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets")
     }
 }
 

@@ -1,95 +1,204 @@
-//! The task that writes a link: control messages first, then frames.
+//! [`Writer`]: seals and sends, without waiting and without knowing the socket.
 
-use std::io;
-use std::sync::Arc;
+use std::io::{self, ErrorKind};
 
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
-use wire::Message;
+use crate::queue::{Chunks, KEEP, Queue, Work};
+use crate::record::{Alert, RecordError, RecordSealer, layout};
 
-use crate::TlsPath;
+/// Chunks sent before other tasks get their turn.
+const CHUNKS_A_TURN: usize = 4;
+/// Times the writer ran dry without having sent frames, before its buffers are given back. A ping goes out every few seconds.
+const QUIET: u8 = 8;
 
-/// Frames are written this many bytes at a time, so that a control message waits for no more than this.
-const CHUNK: usize = 128 * 1024;
-/// A buffer that grew beyond this is given back when it is empty.
-const KEEP: usize = 1024 * 1024;
+/// The sending end of a link. Whoever holds it may write to the socket.
+///
+/// Records are sent in the order they are sealed: something new is sealed only when all that is sealed has been taken by the kernel.
+pub(crate) struct Writer {
+    sealer: RecordSealer,
+    /// Closed records with frames: sealed up to `sealed`, sent up to `sent`.
+    frames: Chunks,
+    sealed: usize,
+    sent: usize,
+    /// Everything else that is sealed, sent up to `control_sent`.
+    control: Vec<u8>,
+    control_sent: usize,
+    quiet: u8,
+    failed: Option<io::Error>,
+}
 
-/// Writes until the control channel closes, a refusal was written, or the connection breaks.
-pub(crate) async fn run<W: AsyncWrite + Unpin>(
-    mut stream: W,
-    mut control: mpsc::Receiver<Message>,
-    path: Arc<TlsPath>,
-) -> io::Result<()> {
-    let mut frames = Vec::new();
-    loop {
-        tokio::select! {
-            biased;
-            message = control.recv() => match message {
-                Some(message) => if write(&mut stream, &message).await? { return stream.shutdown().await },
-                None => return stream.shutdown().await,
-            },
-            () = path.wait() => {}
+/// How far [`Writer::pump`] came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pumped {
+    /// There is more to do.
+    More,
+    /// The kernel takes no more for now.
+    Blocked,
+    /// Nothing waits.
+    Idle,
+    /// The farewell is out.
+    Ended,
+}
+
+impl Writer {
+    pub(crate) fn new(sealer: RecordSealer) -> Self {
+        Self {
+            sealer,
+            frames: Chunks::default(),
+            sealed: 0,
+            sent: 0,
+            control: Vec::new(),
+            control_sent: 0,
+            quiet: 0,
+            failed: None,
         }
+    }
+
+    /// Whether frames may go out directly: nothing is under way before them, and no key update is due.
+    pub(crate) fn is_free(&self, queue: &Queue) -> bool {
+        self.unsent().is_empty()
+            && self.sealed == self.frames.bytes.len()
+            && !queue.is_pending()
+            && !self.sealer.update_due()
+            && self.failed.is_none()
+    }
+
+    /// Seals a batch of closed records where it lies, and sends it. What the kernel does not take stays here; `false` then.
+    ///
+    /// # Errors
+    /// When the connection is broken; the writer's task ends with the same error.
+    pub(crate) fn direct(
+        &mut self,
+        records: &mut [u8],
+        mut send: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        let sent = self.sealer.seal(records).map_err(io::Error::other).and_then(|()| send(records));
+        let sent = match sent {
+            Ok(n) => n,
+            Err(e) if would_block(&e) => 0,
+            Err(e) => {
+                let kind = e.kind();
+                self.failed = Some(e);
+                return Err(kind.into());
+            }
+        };
+        if sent == records.len() {
+            return Ok(true);
+        }
+        self.frames.clear();
+        self.frames.bytes.extend_from_slice(&records[sent..]);
+        (self.sealed, self.sent) = (self.frames.bytes.len(), 0);
+        Ok(false)
+    }
+
+    /// Goes on sending: first what is sealed, then control messages, then frames.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub(crate) fn pump(
+        &mut self,
+        queue: &Queue,
+        mut send: impl FnMut(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<Pumped> {
+        if let Some(e) = self.failed.take() {
+            return Err(e);
+        }
+        let mut chunks = 0;
         loop {
-            path.take(&mut frames);
-            if frames.is_empty() {
-                break;
-            }
-            let mut rest = &frames[..];
-            while !rest.is_empty() {
-                while let Ok(message) = control.try_recv() {
-                    if write(&mut stream, &message).await? {
-                        return stream.shutdown().await;
-                    }
+            while !self.unsent().is_empty() {
+                match send(self.unsent()) {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Ok(n) if self.sent < self.sealed => self.sent += n,
+                    Ok(n) => self.control_sent += n,
+                    Err(e) if would_block(&e) => return Ok(Pumped::Blocked),
+                    Err(e) => return Err(e),
                 }
-                let (chunk, tail) = rest.split_at(chunk_len(rest));
-                stream.write_all(chunk).await?;
-                rest = tail;
             }
-            frames.clear();
-            if frames.capacity() > KEEP {
-                frames = Vec::new();
+            if chunks == CHUNKS_A_TURN {
+                return Ok(Pumped::More);
             }
+            if let Some(end) = self.seal_next(queue).map_err(io::Error::other)? {
+                return Ok(end);
+            }
+            chunks += 1;
         }
-        stream.flush().await?;
+    }
+
+    /// Seals an alert behind everything else, if nothing is half sent, and tries to send it.
+    pub(crate) fn give_up(&mut self, alert: Alert, mut send: impl FnMut(&[u8]) -> io::Result<usize>) {
+        let mut out = Vec::new();
+        if self.unsent().is_empty() && self.sealer.append_alert(alert, &mut out).is_ok() {
+            // The connection goes away whether or not the other end hears why.
+            let _ = send(&out);
+        }
+        self.failed = Some(ErrorKind::ConnectionAborted.into());
+    }
+
+    /// Seals the next thing; gives how it stands when there is none.
+    fn seal_next(&mut self, queue: &Queue) -> Result<Option<Pumped>, RecordError> {
+        self.control.clear();
+        self.control_sent = 0;
+        if self.control.capacity() > KEEP {
+            self.control = Vec::new();
+        }
+        if self.sealer.update_due() {
+            self.sealer.append_key_update(&mut self.control)?;
+            return Ok(None);
+        }
+        let rest = self.sealed < self.frames.bytes.len();
+        if !rest {
+            self.frames.clear();
+            (self.sealed, self.sent) = (0, 0);
+        }
+        match queue.next(rest, &mut self.frames) {
+            Work::KeyUpdate => self.sealer.append_key_update(&mut self.control)?,
+            Work::Control(message) => self.sealer.append(&message, &mut self.control)?,
+            Work::Farewell => {
+                let mut start = self.sealed;
+                while let Some(end) = self.frames.next_end() {
+                    queue.sealed(layout::closed_content_len(end - start));
+                    start = end;
+                }
+                self.frames.bytes.truncate(self.sealed);
+                self.sealer.append_alert(Alert::CLOSE_NOTIFY, &mut self.control)?;
+            }
+            Work::Frames => {
+                self.quiet = 0;
+                let Some(end) = self.frames.next_end() else { return Ok(None) };
+                let chunk = self.frames.bytes.get_mut(self.sealed..end).unwrap_or_default();
+                self.sealer.seal(chunk)?;
+                queue.sealed(layout::closed_content_len(chunk.len()));
+                self.sealed = end;
+            }
+            Work::Nothing => {
+                self.rest(queue);
+                return Ok(Some(Pumped::Idle));
+            }
+            Work::End => return Ok(Some(Pumped::Ended)),
+        }
+        Ok(None)
+    }
+
+    fn rest(&mut self, queue: &Queue) {
+        if self.quiet < QUIET {
+            self.quiet += 1;
+        } else {
+            self.frames.shrink();
+            queue.rest();
+        }
+    }
+
+    fn unsent(&self) -> &[u8] {
+        if self.sent < self.sealed {
+            &self.frames.bytes[self.sent..self.sealed]
+        } else {
+            &self.control[self.control_sent..]
+        }
     }
 }
 
-/// Gives whether it was the last message.
-async fn write<W: AsyncWrite + Unpin>(stream: &mut W, message: &Message) -> io::Result<bool> {
-    stream.write_all(&message.encode()).await?;
-    stream.flush().await?;
-    Ok(matches!(message, Message::Refuse(_)))
-}
-
-/// How many bytes of whole messages make up the next chunk: at least one message, then as many as fit.
-fn chunk_len(bytes: &[u8]) -> usize {
-    let mut end = 0;
-    while let Some((len, _)) = bytes.get(end..).and_then(|rest| rest.split_first_chunk::<4>()) {
-        let next = end + 4 + u32::from_be_bytes(*len) as usize;
-        if end > 0 && next > CHUNK {
-            break;
-        }
-        end = next;
-    }
-    end.min(bytes.len()).max(1)
+fn would_block(e: &io::Error) -> bool {
+    matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(len: usize) -> Vec<u8> {
-        let mut b = (len as u32).to_be_bytes().to_vec();
-        b.resize(4 + len, 0);
-        b
-    }
-
-    #[test]
-    fn a_chunk_ends_between_messages() {
-        let two = [message(100_000), message(100_000)].concat();
-        assert_eq!(chunk_len(&two), 100_004);
-        assert_eq!(chunk_len(&message(200_000)), 200_004, "one message that is larger than a chunk");
-        assert_eq!(chunk_len(&[message(10), message(20)].concat()), 38);
-    }
-}
+mod tests;

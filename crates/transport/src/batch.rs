@@ -15,6 +15,8 @@ pub struct Batch {
     pub frames: u64,
     /// Bytes of those frames.
     pub frame_bytes: u64,
+    /// Where each frame ends, and how many segments it stands for: for a path that may have to drop some of them after all.
+    pub ends: Vec<(usize, u64)>,
 }
 
 impl Batch {
@@ -35,5 +37,6 @@ impl Batch {
         self.datagrams = 0;
         self.frames = 0;
         self.frame_bytes = 0;
+        self.ends.clear();
     }
 }

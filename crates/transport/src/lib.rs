@@ -19,11 +19,13 @@ mod batch;
 #[expect(clippy::expect_used, reason = "a test suite: what is unexpected fails the test")]
 pub mod conformance;
 mod counters;
+mod inbox;
 pub mod memory;
 mod path;
 mod tap_frame;
 
 pub use batch::Batch;
 pub use counters::{Drop, DropCounters, PathCounters};
+pub use inbox::Inbox;
 pub use path::{FramePath, FrameSink, PathKind};
 pub use tap_frame::TapFrame;

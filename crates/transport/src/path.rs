@@ -54,4 +54,9 @@ pub trait FramePath: Send + Sync + 'static {
 pub trait FrameSink: Send + Sync + 'static {
     /// Takes one frame of `peer`. Must not block.
     fn deliver(&self, peer: PeerName, frame: TapFrame<'_>);
+
+    /// Whether it also takes super-frames made of UDP datagrams that arrived one by one.
+    fn takes_udp_trains(&self) -> bool {
+        false
+    }
 }
