@@ -24,7 +24,8 @@ pub use control::{Control, ControlError, Status};
 pub use listen::{ServeError, serve_tcp, serve_unix};
 pub use messages::{Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, VersionAnswer};
 pub use report::{
-    Authentication, ConnectionReport, ConnectionState, Direction, DockerReport, MacReport, Offloads,
-    PeerConnection, PeerRef, PeerReport, Report, RouterReport, TargetReport, Transport, TransportMode,
+    Authentication, ConnectionReport, ConnectionState, Direction, DockerReport, MacReport, OffloadMode,
+    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouterReport, TargetReport, Transport,
+    TransportMode,
 };
 pub use server::{control_router, public_router};

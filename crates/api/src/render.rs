@@ -6,7 +6,10 @@
 use std::fmt::Write;
 
 use crate::messages::PsEntry;
-use crate::report::{Authentication, ConnectionReport, ConnectionState, PeerReport, Report, RouterReport};
+use crate::report::{
+    Authentication, ConnectionReport, ConnectionState, OffloadMode, Offloads, PeerReport, Report,
+    RouterReport,
+};
 
 /// Width of the labels of [`status`], without the colon: the widest of the original's and one blank.
 const LABEL: usize = 15;
@@ -29,6 +32,9 @@ pub fn status(report: &Report) -> String {
     page.line("Connections", &connection_counts(&router.connections));
     page.line("Peers", &peer_counts(&router.peers));
     page.line("MTU", &router.mtu.to_string());
+    if let Some(offload) = offload(&router.offloads) {
+        page.line("Offload", &offload);
+    }
     page.blank();
     page.line("Service", "docker");
     page.line("Engine", &engine(report));
@@ -127,6 +133,21 @@ fn authentication(router: &RouterReport) -> String {
     }
 }
 
+/// How packets are handled, unless it is the best way.
+fn offload(offloads: &Offloads) -> Option<String> {
+    if offloads.mode == OffloadMode::Off {
+        return Some("off (--offload off)".into());
+    }
+    let tap = match (offloads.tso, offloads.uso) {
+        _ if !offloads.trouble.is_empty() => None,
+        (true, true) => None,
+        (true, false) => Some("no super-frames of UDP on the TAP: Linux 6.2 has them"),
+        (false, _) => Some("no super-frames on the TAP"),
+    };
+    let missing: Vec<_> = tap.into_iter().chain(offloads.trouble.iter().map(String::as_str)).collect();
+    (!missing.is_empty()).then(|| format!("auto ({})", missing.join("; ")))
+}
+
 fn engine(report: &Report) -> String {
     match (report.docker.reachable, report.docker.detail.as_str()) {
         (true, "") => "reachable".into(),
@@ -181,6 +202,7 @@ fn info(connection: &ConnectionReport) -> String {
     parts.extend(connection.rtt_micros.map(|micros| format!("rtt={}", milliseconds(micros))));
     parts.extend(connection.encryption.as_ref().map(|cipher| format!("cipher={cipher}")));
     parts.extend(connection.reason.as_ref().map(|reason| format!("({reason})")));
+    parts.extend(connection.no_trains.as_ref().map(|why| format!("(no trains: {why})")));
     let retry = connection.retry_in_secs.map(|secs| format!("retry in {secs}s"));
     let trouble: Vec<_> = connection.error.clone().into_iter().chain(retry).collect();
     parts.extend((!trouble.is_empty()).then(|| trouble.join(", ")));
@@ -308,6 +330,35 @@ mod tests {
 -> 198.18.0.9:6783       connecting
 ";
         assert_eq!(connections(&router), expected);
+    }
+
+    #[test]
+    fn offloads_are_shown_when_something_is_missing() {
+        let mut report = sample::report();
+        let shown = |report: &Report| {
+            let page = status(report);
+            page.lines().find_map(|line| line.trim().strip_prefix("Offload: ")).map(String::from)
+        };
+        assert_eq!(shown(&report), None);
+        report.router.offloads.trouble = vec!["the kernel refuses super-frames of TCP".into(), "b".into()];
+        assert_eq!(shown(&report).unwrap(), "auto (the kernel refuses super-frames of TCP; b)");
+        report.router.offloads.trouble.clear();
+        report.router.offloads.uso = false;
+        assert!(shown(&report).unwrap().starts_with("auto (no super-frames of UDP on the TAP"));
+        report.router.offloads.mode = OffloadMode::Off;
+        assert_eq!(shown(&report).unwrap(), "off (--offload off)");
+    }
+
+    #[test]
+    fn a_connection_without_trains_says_why() {
+        let mut router = sample::report().router;
+        router.connections.truncate(1);
+        assert!(!connections(&router).contains("trains"));
+        router.connections[0].trains = Some(false);
+        router.connections[0].no_trains = Some("they lose 31 % of records, single datagrams 0.1 %".into());
+        let line = connections(&router);
+        let end = " (a full-size probe was answered) (no trains: they lose 31 % of records, single datagrams 0.1 %)\n";
+        assert!(line.ends_with(end), "{line}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct RouterReport {
     /// The bridge's MTU in bytes.
     #[serde(rename = "MTU")]
     pub mtu: u32,
-    /// What the kernel lets the router do later or not at all.
+    /// What is left to the kernel to do for many packets at once.
     pub offloads: Offloads,
     /// What the operator asked to connect to.
     pub targets: Vec<TargetReport>,
@@ -93,16 +93,24 @@ pub struct DockerReport {
     pub detail: String,
 }
 
-/// Offloads of the TAP device that carry super-frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What is left to the kernel to do for many packets at once, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Offloads {
+    /// What the operator chose.
+    pub mode: OffloadMode,
     /// Checksums are left to the far end's hardware or kernel.
     pub csum: bool,
-    /// TCP super-frames cross the device whole.
+    /// TCP super-frames cross the TAP device whole.
     pub tso: bool,
-    /// UDP super-frames cross the device whole.
+    /// UDP super-frames cross the TAP device whole.
     pub uso: bool,
+    /// Records may leave in trains (UDP_SEGMENT); whether they do is each connection's affair.
+    pub segmentation: bool,
+    /// The kernel may put records together that arrive (UDP_GRO).
+    pub coalescing: bool,
+    /// What is wrong with them, in words.
+    pub trouble: Vec<String>,
 }
 
 /// One peer the operator asked to connect to.
@@ -144,6 +152,10 @@ pub struct ConnectionReport {
     pub mtu: Option<u32>,
     /// Round-trip time in microseconds.
     pub rtt_micros: Option<u64>,
+    /// Whether records leave in trains (UDP_SEGMENT); nothing where frames do not go over UDP.
+    pub trains: Option<bool>,
+    /// Why they do not.
+    pub no_trains: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
     /// Seconds until the next attempt.
@@ -240,6 +252,17 @@ pub enum TransportMode {
     Udp,
     /// Only TLS.
     Tls,
+}
+
+/// Whether the operator allows offloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OffloadMode {
+    /// Where the kernel has them and they are found sound.
+    #[default]
+    Auto,
+    /// None.
+    Off,
 }
 
 /// What carries frames on a connection.

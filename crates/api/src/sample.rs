@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::messages::PsEntry;
 use crate::report::{
-    Authentication, ConnectionReport, ConnectionState, Direction, DockerReport, MacReport, Offloads,
-    PeerConnection, PeerRef, PeerReport, Report, RouterReport, TargetReport, Transport, TransportMode,
+    Authentication, ConnectionReport, ConnectionState, Direction, DockerReport, MacReport, OffloadMode,
+    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouterReport, TargetReport, Transport,
+    TransportMode,
 };
 
 /// Host 1 of a network of three: joined to host 2, failing to join `nowhere`.
@@ -45,7 +46,15 @@ fn router() -> RouterReport {
         discovery: true,
         conn_limit: 200,
         mtu: 1376,
-        offloads: Offloads { csum: true, tso: true, uso: false },
+        offloads: Offloads {
+            mode: OffloadMode::Auto,
+            csum: true,
+            tso: true,
+            uso: true,
+            segmentation: true,
+            coalescing: true,
+            trouble: vec![],
+        },
         targets: vec![TargetReport {
             target: "198.18.0.2".into(),
             state: ConnectionState::Established,
@@ -86,6 +95,8 @@ fn established() -> ConnectionReport {
         authenticated: true,
         mtu: Some(1376),
         rtt_micros: Some(420),
+        trains: Some(true),
+        no_trains: None,
         error: None,
         retry_in_secs: None,
         frames_in: 10,
@@ -107,6 +118,8 @@ fn failed() -> ConnectionReport {
         authenticated: false,
         mtu: None,
         rtt_micros: None,
+        trains: None,
+        no_trains: None,
         error: Some("the name does not resolve".into()),
         retry_in_secs: Some(12),
         frames_in: 0,

@@ -10,6 +10,8 @@ pub struct Config {
     pub passwords: Vec<String>,
     /// Which ways frames may take.
     pub transport: TransportChoice,
+    /// Whether the kernel is left work that it does for many packets at once.
+    pub offload: OffloadChoice,
     /// Overrides the name derived from the identity (P1.2).
     pub name: Option<String>,
     /// Shown beside the name.
@@ -47,6 +49,15 @@ pub enum TransportChoice {
     Udp,
     /// TLS only; no UDP socket is opened.
     Tls,
+}
+
+/// Whether offloads are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffloadChoice {
+    /// Where the kernel has them and they are found sound.
+    Auto,
+    /// None: each packet by itself, through the TAP and over UDP.
+    Off,
 }
 
 /// What `weave reset` removes.

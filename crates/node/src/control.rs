@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{
-    Addresses, Attach, Check, Connect, Control, ControlError, Detach, Expose, Forget, Hide, PsEntry, Report,
-    RouterReport,
+    Addresses, Attach, Check, Connect, Control, ControlError, Detach, Expose, Forget, Hide, Offloads,
+    PsEntry, Report, RouterReport,
 };
 use ipnetwork::IpNetwork;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::bridge_watch::BridgeWatch;
 use crate::containers::{Containers, HOST_ID};
-use crate::core::{Command, CoreReport, Input};
+use crate::core::{Command, CoreReport, Input, OffloadState};
 use crate::exposure::Exposure;
 use crate::failure::{Failure, blocking};
 use crate::interfaces::BRIDGE;
@@ -69,6 +69,7 @@ impl Handle {
                 macs: core.macs.clone(),
                 drops: core.drops.clone(),
                 warnings: core.warnings.iter().cloned().chain(self.0.bridge_watch.warnings()).collect(),
+                offloads: self.offloads(&core.offload),
                 ..self.0.fixed.clone()
             },
             docker: self.0.containers.engine(),
@@ -76,6 +77,22 @@ impl Handle {
             attachments,
         };
         Ok((report, core))
+    }
+
+    fn offloads(&self, state: &OffloadState) -> Offloads {
+        let fixed = &self.0.fixed.offloads;
+        let [tcp, udp] = state.whole;
+        let mut trouble = state.trouble.clone();
+        trouble.dedup();
+        Offloads {
+            mode: fixed.mode,
+            csum: fixed.csum,
+            tso: fixed.tso && tcp,
+            uso: fixed.uso && udp,
+            segmentation: state.segmentation,
+            coalescing: state.coalescing,
+            trouble,
+        }
     }
 
     fn host_entry(&self, exposed: &[IpNetwork]) -> Vec<PsEntry> {

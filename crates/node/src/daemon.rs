@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use api::{Authentication, ControlError, Offloads, RouterReport, TransportMode};
+use api::{Authentication, ControlError, OffloadMode, Offloads, RouterReport, TransportMode};
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use docker::Docker;
 use host::bridge::{BridgeSpec, ensure_bridge};
@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use transport_tls::{Credentials, Endpoint, LocalHello, Password};
-use transport_udp::UdpTransport;
+use transport_udp::{Receiver, UdpTransport};
 use wire::{PeerName, Uid, VERSION, VERSION_MIN};
 
 use crate::bridge_watch::BridgeWatch;
@@ -32,10 +32,11 @@ use crate::core::{Command, Core, CoreParts, Input};
 use crate::exposure::Exposure;
 use crate::failure::Failure;
 use crate::interfaces::{BRIDGE, TAP};
+use crate::pump::Pump;
 use crate::run_dir::RunDir;
 use crate::store::{Saved, Store};
-use crate::tap_pump::{TapPump, write_frame};
-use crate::{Config, ResetPaths, TransportChoice, dialler, identity, target};
+use crate::tap_writer::{TapWatch, Writer};
+use crate::{Config, OffloadChoice, ResetPaths, TransportChoice, dialler, identity, target};
 
 /// Inputs that may wait for the event loop.
 const INPUTS: usize = 4096;
@@ -68,10 +69,7 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
         .map_err(|e| in_use(&format!("TCP port {}", config.port), "--port", &e))?;
     let udp_socket = match config.transport {
         TransportChoice::Tls => None,
-        TransportChoice::Auto | TransportChoice::Udp => Some(
-            transport_udp::Socket::bind(config.host, config.port)
-                .map_err(|e| in_use(&format!("UDP port {}", config.port), "--port", &e))?,
-        ),
+        TransportChoice::Auto | TransportChoice::Udp => Some(bind_udp(&config)?),
     };
     let status = match config.status_addr {
         Some(address) => Some(
@@ -140,8 +138,8 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
         status,
     } = prepared;
     let (inputs, inbox) = mpsc::channel(INPUTS);
-    let (tap, forwarder) = attach_to_bridge(&config, name, &inputs).await?;
-    let udp = udp_socket.map(|socket| start_udp(socket, &forwarder, &inputs)).transpose()?;
+    let (tap, tap_watch, forwarder) = attach_to_bridge(&config, name, &inputs).await?;
+    let (udp, receiver) = udp_socket.map(|socket| open_udp(socket, &forwarder, &inputs)).transpose()?.unzip();
     let uid = Uid(u64::from_be_bytes(random()?));
     let endpoint = Arc::new(Endpoint {
         credentials,
@@ -185,7 +183,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
         exposure: Exposure::new(Arc::clone(&store), config.port, saved.exposed),
         fixed: fixed_report(&config, name, &identity, tap.offloads()),
         bridge_mac: name.to_string(),
-        bridge_watch: BridgeWatch::new(!tap.vnet_hdr()),
+        bridge_watch: BridgeWatch::new(!tap.vnet_hdr() && config.offload == OffloadChoice::Auto),
     }));
     handle.0.exposure.restore().await.map_err(|Failure(e)| explained(e))?;
 
@@ -199,6 +197,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
             port: config.port,
             forwarder: Arc::clone(&forwarder),
             udp,
+            tap: tap_watch,
             store: Arc::clone(&store),
             pins: saved.pins,
             sender: inputs.clone(),
@@ -212,7 +211,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     serve(&mut tasks, &handle, &socket, status, &stopped).await?;
-    let pump = TapPump::start(tap, Arc::clone(&forwarder)).context("cannot start reading the TAP")?;
+    let pump = Pump::start(&tap, &forwarder, receiver).context("cannot start the data path")?;
     let mut background = JoinSet::new();
     background.spawn(dialler::accept(listener, endpoint, inputs.clone()));
     background.spawn({
@@ -235,7 +234,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
 
     tracing::info!("router stops");
     background.shutdown().await;
-    // Joins a thread, which ends at once.
+    // Joins its threads, which end at once.
     drop(pump);
     let _ = stop.send(true);
     let _ = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
@@ -297,30 +296,43 @@ async fn attach_to_bridge(
     config: &Config,
     name: PeerName,
     inputs: &mpsc::Sender<Input>,
-) -> Result<(Arc<Tap>, Arc<Forwarder>)> {
+) -> Result<(Arc<Tap>, TapWatch, Arc<Forwarder>)> {
     ensure_bridge(&BridgeSpec { name: BRIDGE, mac: name.bytes(), mtu: config.mtu }).await?;
-    let tap = Arc::new(Tap::open(TAP, BRIDGE, config.mtu).await?);
-    if !tap.vnet_hdr() {
+    let tap = Arc::new(match config.offload {
+        OffloadChoice::Auto => Tap::open(TAP, BRIDGE, config.mtu).await?,
+        OffloadChoice::Off => Tap::open_plain(TAP, BRIDGE, config.mtu).await?,
+    });
+    if !tap.vnet_hdr() && config.offload == OffloadChoice::Auto {
         tracing::warn!("this kernel's TAP carries no super-frames: the router will be slow");
     }
-    let (writer, learned) = (Arc::clone(&tap), inputs.clone());
+    let learned = inputs.clone();
+    let (writer, watch) = Writer::new(Arc::clone(&tap));
     let forwarder = Forwarder::new(
         // When the loop is busy the next frame of the same source tells again.
         Box::new(move |l| drop(learned.try_send(Input::Learned(l)))),
-        Box::new(move |frame| write_frame(&writer, frame)),
+        Box::new(writer),
     );
-    Ok((tap, forwarder))
+    Ok((tap, watch, forwarder))
 }
 
-fn start_udp(
+fn bind_udp(config: &Config) -> Result<transport_udp::Socket> {
+    let socket = transport_udp::Socket::bind(config.host, config.port)
+        .map_err(|e| in_use(&format!("UDP port {}", config.port), "--port", &e))?;
+    match config.offload {
+        OffloadChoice::Auto => Ok(socket),
+        OffloadChoice::Off => socket.without_offloads("--offload off").context("cannot switch UDP_GRO off"),
+    }
+}
+
+fn open_udp(
     socket: transport_udp::Socket,
     forwarder: &Arc<Forwarder>,
     inputs: &mpsc::Sender<Input>,
-) -> Result<UdpTransport> {
+) -> Result<(UdpTransport, Receiver)> {
     let events = inputs.clone();
     // A probe's answer that finds no room is one that was lost on the way.
     let events = Box::new(move |event| drop(events.try_send(Input::Udp(event))));
-    Ok(UdpTransport::start(socket, forwarder.clone(), events)?)
+    Ok(UdpTransport::open(socket, forwarder.clone(), events)?)
 }
 
 async fn serve(
@@ -396,7 +408,16 @@ fn fixed_report(
         discovery: config.discovery,
         conn_limit: config.conn_limit,
         mtu: config.mtu,
-        offloads: Offloads { csum: offloads.csum, tso: offloads.tso, uso: offloads.uso },
+        offloads: Offloads {
+            mode: match config.offload {
+                OffloadChoice::Auto => OffloadMode::Auto,
+                OffloadChoice::Off => OffloadMode::Off,
+            },
+            csum: offloads.csum,
+            tso: offloads.tso,
+            uso: offloads.uso,
+            ..Offloads::default()
+        },
         targets: Vec::new(),
         connections: Vec::new(),
         peers: Vec::new(),
@@ -454,6 +475,7 @@ mod tests {
         Config {
             passwords: Vec::new(),
             transport: TransportChoice::Auto,
+            offload: OffloadChoice::Auto,
             name: None,
             nickname: "h".into(),
             host: None,

@@ -18,12 +18,13 @@ mod failure;
 mod identity;
 mod interfaces;
 mod metrics;
+mod pump;
 mod run_dir;
 mod store;
-mod tap_pump;
+mod tap_writer;
 mod target;
 
-pub use config::{Config, ResetPaths, TransportChoice};
+pub use config::{Config, OffloadChoice, ResetPaths, TransportChoice};
 
 use anyhow::{Context as _, Result};
 use tracing_subscriber::EnvFilter;

@@ -28,6 +28,15 @@ pub(crate) fn render(report: &Report, core: &CoreReport) -> String {
         gauge!("weave_mac_entries").set(core.macs.len() as f64);
         let containers = report.attachments.iter().filter(|entry| entry.id != HOST_ID).count();
         gauge!("weave_attachments").set(containers as f64);
+        let offloads = &report.router.offloads;
+        for (kind, on) in [
+            ("tap_tcp", offloads.tso),
+            ("tap_udp", offloads.uso),
+            ("udp_segment", offloads.segmentation),
+            ("udp_gro", offloads.coalescing),
+        ] {
+            gauge!("weave_offload", "kind" => kind).set(f64::from(u8::from(on)));
+        }
         gauge!("weave_build_info", "version" => report.version.clone()).set(1.0);
         mesh(core);
     });
@@ -79,6 +88,15 @@ fn path(path: &PathReport) {
     }
     gauge!("weave_peer_path", &labels()).set(f64::from(u8::from(path.chosen)));
     gauge!("weave_peer_mtu_bytes", &labels()).set(f64::from(path.mtu));
+    let peer = [("peer", path.peer.clone()), ("nickname", path.nickname.clone())];
+    if let Some(trains) = path.trains {
+        gauge!("weave_path_trains", &peer).set(f64::from(u8::from(trains)));
+    }
+    for (reason, n) in &path.trains_off {
+        let mut labels = peer.to_vec();
+        labels.push(("reason", (*reason).to_owned()));
+        counter!("weave_path_trains_switched_off_total", &labels).absolute(*n);
+    }
     if let Some(rtt) = path.rtt {
         gauge!("weave_peer_rtt_seconds", &labels()).set(rtt.as_secs_f64());
     }

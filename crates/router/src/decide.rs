@@ -13,8 +13,8 @@ const LOOP_SECS: u32 = 1;
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// To this peer.
-    Unicast(PeerName),
+    /// To this peer: its place in [`Fib::peers`].
+    Unicast(usize),
     /// To all peers: a group address, or nobody knows where it lives.
     Flood,
     /// To this host's bridge.
@@ -39,10 +39,10 @@ pub fn decide_local(fib: &Fib, frame: &[u8], now: u32) -> (Decision, Option<Mac>
         Decision::Flood
     } else {
         match fib.macs.get(&dst).map(|entry| entry.place) {
-            Some(Place::Peer(peer)) if fib.index.contains_key(&peer) => Decision::Unicast(peer),
+            Some(Place::Peer(peer)) => fib.position(peer).map_or(Decision::Flood, Decision::Unicast),
             // The bridge floods what it has forgotten; the owner has got its copy from it already.
             Some(Place::Local) => Decision::Drop(Drop::Local),
-            Some(Place::Peer(_)) | None => Decision::Flood,
+            None => Decision::Flood,
         }
     };
     (decision, learn)
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_known_address_gets_its_frame_alone() {
-        assert_eq!(local(mac(AT_P), mac(HERE), 200), (Decision::Unicast(P), None));
+        assert_eq!(local(mac(AT_P), mac(HERE), 200), (Decision::Unicast(0), None));
     }
 
     #[test]

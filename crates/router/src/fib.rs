@@ -1,9 +1,9 @@
 //! The snapshot that data threads forward by.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use foldhash::HashMap;
 use packet::Mac;
 use transport::FramePath;
 use wire::PeerName;
@@ -67,7 +67,7 @@ pub struct PeerEntry {
 pub struct Fib {
     /// All peers with a link.
     pub peers: Vec<PeerEntry>,
-    pub(crate) index: HashMap<PeerName, usize>,
+    index: HashMap<PeerName, usize>,
     pub(crate) macs: HashMap<Mac, Arc<MacEntry>>,
 }
 
@@ -78,8 +78,8 @@ impl Fib {
         Self { peers, index, macs }
     }
 
-    /// The peer of this name.
-    pub fn peer(&self, name: PeerName) -> Option<&PeerEntry> {
-        self.peers.get(*self.index.get(&name)?)
+    /// Where in [`peers`](Self::peers) the peer of this name is.
+    pub fn position(&self, name: PeerName) -> Option<usize> {
+        self.index.get(&name).copied()
     }
 }

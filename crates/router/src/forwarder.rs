@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use packet::{Mac, SuperFrame};
 use transport::{Batch, Drop, DropCounters, FramePath, FrameSink, TapFrame};
 use wire::PeerName;
 
 use crate::{Decision, Fib, PeerEntry, Place, decide_local, decide_remote};
+
+/// Paths that can wait to be flushed at once. A batch that goes to more peers is sent in parts.
+const MAX_WAITING: usize = 64;
 
 /// A source address that the snapshot does not have, or has elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +29,22 @@ pub struct Forwarder {
     now: AtomicU32,
     learned: Box<dyn Fn(Learned) + Send + Sync>,
     drops: DropCounters,
-    /// Writes a frame to the TAP; `false` when it takes no more.
-    tap: Box<dyn Fn(&TapFrame<'_>) -> bool + Send + Sync>,
+    tap: Box<dyn TapWriter>,
+}
+
+/// Where frames for this host's bridge go.
+pub trait TapWriter: Send + Sync {
+    /// Writes a frame; `false` when the TAP takes no more.
+    fn write(&self, frame: &TapFrame<'_>) -> bool;
+
+    /// Whether it takes super-frames of UDP datagrams.
+    fn takes_udp_trains(&self) -> bool;
 }
 
 impl Forwarder {
     /// A forwarder without peers. What it learns it tells `learned`, which must not block and may forget: the next frame of the
     /// same source tells again.
-    pub fn new(
-        learned: Box<dyn Fn(Learned) + Send + Sync>,
-        tap: Box<dyn Fn(&TapFrame<'_>) -> bool + Send + Sync>,
-    ) -> Arc<Self> {
+    pub fn new(learned: Box<dyn Fn(Learned) + Send + Sync>, tap: Box<dyn TapWriter>) -> Arc<Self> {
         Arc::new(Self {
             fib: ArcSwap::from_pointee(Fib::default()),
             now: AtomicU32::new(0),
@@ -62,14 +70,8 @@ impl Forwarder {
     }
 
     /// Starts a batch of frames from the TAP.
-    pub fn outgoing<'a>(&'a self, batch: &'a mut Batch) -> Outgoing<'a> {
-        Outgoing {
-            forwarder: self,
-            fib: self.fib.load_full(),
-            now: self.now.load(Relaxed),
-            batch,
-            current: None,
-        }
+    pub fn outgoing<'a>(&'a self, outbox: &'a mut Outbox) -> Outgoing<'a> {
+        Outgoing { forwarder: self, fib: self.fib.load(), now: self.now.load(Relaxed), outbox }
     }
 
     fn learn(&self, mac: Option<Mac>, place: Place) {
@@ -86,7 +88,7 @@ impl FrameSink for Forwarder {
         self.learn(learn, Place::Peer(peer));
         match decision {
             Decision::Deliver => {
-                if !(self.tap)(&frame) {
+                if !self.tap.write(&frame) {
                     self.drops.add(Drop::TapFull, frame.frame().segments() as u64);
                 }
             }
@@ -95,16 +97,60 @@ impl FrameSink for Forwarder {
             Decision::Unicast(_) | Decision::Flood => {}
         }
     }
+
+    fn takes_udp_trains(&self) -> bool {
+        self.tap.takes_udp_trains()
+    }
+}
+
+/// What one thread that reads the TAP keeps from batch to batch: the memory of its outgoing frames.
+#[derive(Default)]
+pub struct Outbox {
+    /// Paths that were sent to in this batch, each with what waits for it. Their number and memory are those of the largest batch
+    /// so far; [`MAX_WAITING`] bounds them.
+    waiting: Vec<(Arc<dyn FramePath>, Batch)>,
+    /// Memory of paths that were flushed.
+    spare: Vec<Batch>,
+    /// The decision's loop may not look at `waiting` for each frame of a flow: where the last one went.
+    last: usize,
+}
+
+impl Outbox {
+    /// One without memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where what goes to `path` waits.
+    fn batch(&mut self, path: &Arc<dyn FramePath>) -> &mut Batch {
+        let same = |(other, _): &(Arc<dyn FramePath>, Batch)| Arc::ptr_eq(other, path);
+        if !self.waiting.get(self.last).is_some_and(same) {
+            self.last = self.waiting.iter().position(same).unwrap_or_else(|| {
+                if self.waiting.len() >= MAX_WAITING {
+                    self.flush();
+                }
+                self.waiting.push((Arc::clone(path), self.spare.pop().unwrap_or_default()));
+                self.waiting.len() - 1
+            });
+        }
+        &mut self.waiting[self.last].1
+    }
+
+    /// Sends what waits.
+    fn flush(&mut self) {
+        for (path, mut batch) in self.waiting.drain(..) {
+            path.flush(&mut batch);
+            self.spare.push(batch);
+        }
+    }
 }
 
 /// A batch of frames on their way from the TAP. Dropping it sends what still waits.
 pub struct Outgoing<'a> {
     forwarder: &'a Forwarder,
-    fib: Arc<Fib>,
+    fib: Guard<Arc<Fib>>,
     now: u32,
-    batch: &'a mut Batch,
-    /// The path whose frames wait in the batch.
-    current: Option<Arc<dyn FramePath>>,
+    outbox: &'a mut Outbox,
 }
 
 impl Outgoing<'_> {
@@ -114,48 +160,35 @@ impl Outgoing<'_> {
         self.forwarder.learn(learn, Place::Local);
         match decision {
             Decision::Unicast(peer) => {
-                let fib = Arc::clone(&self.fib);
-                if let Some(peer) = fib.peer(peer) {
-                    self.send(peer, frame);
+                if let Some(peer) = self.fib.peers.get(peer) {
+                    send(self.forwarder, self.outbox, peer, frame);
                 }
             }
             Decision::Flood => {
-                let fib = Arc::clone(&self.fib);
-                fib.peers.iter().for_each(|peer| self.send(peer, frame));
+                self.fib.peers.iter().for_each(|peer| send(self.forwarder, self.outbox, peer, frame));
             }
             Decision::Drop(reason) => self.forwarder.drops.add(reason, frame.segments() as u64),
             Decision::Deliver => {}
         }
     }
-
-    /// Sends what waits.
-    pub fn flush(&mut self) {
-        if let Some(path) = self.current.take() {
-            path.flush(self.batch);
-        }
-    }
-
-    fn send(&mut self, peer: &PeerEntry, frame: &SuperFrame<'_>) {
-        let fits = |path: &&Arc<dyn FramePath>| frame.longest_segment() <= path.max_frame();
-        let paths = &peer.paths;
-        let Some(path) =
-            paths.primary.as_ref().filter(fits).or(paths.fallback.as_ref()).or(paths.primary.as_ref())
-        else {
-            return self.forwarder.drops.add(Drop::NoPath, frame.segments() as u64);
-        };
-        if self.current.as_ref().is_some_and(|current| !Arc::ptr_eq(current, path)) {
-            self.flush();
-        }
-        // The path has counted what it did not take.
-        let _ = path.send(frame, self.batch);
-        self.current = Some(Arc::clone(path));
-    }
 }
 
 impl std::ops::Drop for Outgoing<'_> {
     fn drop(&mut self) {
-        self.flush();
+        self.outbox.flush();
     }
+}
+
+fn send(forwarder: &Forwarder, outbox: &mut Outbox, peer: &PeerEntry, frame: &SuperFrame<'_>) {
+    let fits = |path: &&Arc<dyn FramePath>| frame.longest_segment() <= path.max_frame();
+    let paths = &peer.paths;
+    let Some(path) =
+        paths.primary.as_ref().filter(fits).or(paths.fallback.as_ref()).or(paths.primary.as_ref())
+    else {
+        return forwarder.drops.add(Drop::NoPath, frame.segments() as u64);
+    };
+    // The path has counted what it did not take.
+    let _ = path.send(frame, outbox.batch(path));
 }
 
 #[cfg(test)]
@@ -180,6 +213,19 @@ mod tests {
         }
     }
 
+    struct Bridge(Arc<Heard>);
+
+    impl TapWriter for Bridge {
+        fn write(&self, frame: &TapFrame<'_>) -> bool {
+            self.0.deliver(ME, *frame);
+            true
+        }
+
+        fn takes_udp_trains(&self) -> bool {
+            true
+        }
+    }
+
     impl Heard {
         fn count(&self) -> usize {
             self.0.lock().unwrap().len()
@@ -196,13 +242,8 @@ mod tests {
         let (learned, reports) = sync_channel(16);
         let heard: [Arc<Heard>; 4] = std::array::from_fn(|_| Arc::default());
         let tap = Arc::clone(&heard[3]);
-        let forwarder = Forwarder::new(
-            Box::new(move |l| learned.try_send(l).unwrap()),
-            Box::new(move |frame| {
-                tap.deliver(ME, *frame);
-                true
-            }),
-        );
+        let forwarder =
+            Forwarder::new(Box::new(move |l| learned.try_send(l).unwrap()), Box::new(Bridge(tap)));
         let mut table = MacTable::default();
         table.learn(mac(2), Place::Peer(P), 0);
         forwarder.publish(table.snapshot(vec![
@@ -228,8 +269,8 @@ mod tests {
     fn send(forwarder: &Forwarder, dst: Mac, len: usize) {
         let mut bytes = [&dst.bytes()[..], &mac(1).bytes(), &[0x88, 0xb5]].concat();
         bytes.resize(len, 0);
-        let mut batch = Batch::new();
-        forwarder.outgoing(&mut batch).forward(&SuperFrame::checked(VnetHdr::default(), &bytes).unwrap());
+        let mut outbox = Outbox::new();
+        forwarder.outgoing(&mut outbox).forward(&SuperFrame::checked(VnetHdr::default(), &bytes).unwrap());
     }
 
     #[test]

@@ -13,5 +13,5 @@ mod mac_table;
 
 pub use decide::{Decision, decide_local, decide_remote};
 pub use fib::{Fib, MacEntry, PeerEntry, PeerPaths, Place};
-pub use forwarder::{Forwarder, Learned, Outgoing};
+pub use forwarder::{Forwarder, Learned, Outbox, Outgoing, TapWriter};
 pub use mac_table::{MAC_AGE_SECS, MAC_LIMIT, MacTable, MacView};

@@ -1,8 +1,8 @@
 //! Which MAC address lives where: the control side's table.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use packet::Mac;
 use wire::PeerName;
 
@@ -14,7 +14,7 @@ pub const MAC_AGE_SECS: u32 = 600;
 /// not fit is flooded.
 pub const MAC_LIMIT: usize = 65_536;
 
-/// The table. std's hasher is seeded, so nobody can choose addresses that collide.
+/// The table. Its hasher is seeded anew for each table, so nobody can choose addresses that collide.
 #[derive(Default)]
 pub struct MacTable {
     entries: HashMap<Mac, Arc<MacEntry>>,

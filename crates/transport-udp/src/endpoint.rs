@@ -1,18 +1,20 @@
-//! [`UdpTransport`]: the socket, the receiving thread, and the door to its table of sessions.
+//! [`UdpTransport`]: the socket, and the door to the receiver's table of sessions.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use packet::Joiner;
 use session::Opener;
-use transport::{DropCounters, FrameSink};
+use transport::{DropCounters, FrameSink, Inbox};
 use wire::PeerName;
 
-use crate::receiver::Receiver;
+use crate::coalescing::{Coalescing, Received};
+use crate::receiver::{Receiver, Shared, Tally};
 use crate::sessions::{Change, Session};
 use crate::{Socket, UdpEvent, UdpPath};
 
@@ -27,15 +29,52 @@ pub enum UdpError {
 /// UDP for all peers of this router.
 pub struct UdpTransport {
     socket: Arc<Socket>,
+    sink: Arc<dyn FrameSink>,
     changes: Sender<Change>,
     wake: Arc<EventFd>,
-    stop: Arc<AtomicBool>,
     drops: Arc<DropCounters>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    tally: Arc<Tally>,
+    coalescing: Coalescing,
+    /// With what stops it.
+    thread: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
 impl UdpTransport {
-    /// Starts to receive on a bound socket. `events` is called from the receiving thread and must not block.
+    /// Takes a bound socket. The receiver is the caller's to drive, on a thread of its choice; `events` is called from there and
+    /// must not block.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn open(
+        socket: Socket,
+        sink: Arc<dyn FrameSink>,
+        events: Box<dyn Fn(UdpEvent) + Send>,
+    ) -> Result<(Self, Receiver), UdpError> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
+            .map_err(|e| UdpError::Start(e.into()))?;
+        let (changes, queue) = channel();
+        let transport = Self {
+            socket: Arc::new(socket),
+            sink,
+            changes,
+            wake: Arc::new(wake),
+            drops: Arc::new(DropCounters::default()),
+            tally: Arc::new(Tally::default()),
+            coalescing: Coalescing::new(),
+            thread: None,
+        };
+        let receiver = Receiver::new(Shared {
+            socket: Arc::clone(&transport.socket),
+            changes: queue,
+            wake: Arc::clone(&transport.wake),
+            drops: Arc::clone(&transport.drops),
+            tally: Arc::clone(&transport.tally),
+            events,
+        });
+        Ok((transport, receiver))
+    }
+
+    /// As [`open`](Self::open), with a thread that drives the receiver until the transport is dropped.
     ///
     /// # Errors
     /// When the system has no descriptor or thread left.
@@ -44,32 +83,14 @@ impl UdpTransport {
         sink: Arc<dyn FrameSink>,
         events: Box<dyn Fn(UdpEvent) + Send>,
     ) -> Result<Self, UdpError> {
-        let socket = Arc::new(socket);
-        let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
-            .map_err(|e| UdpError::Start(e.into()))?;
-        let (changes, queue) = channel();
-        let transport = Self {
-            socket,
-            changes,
-            wake: Arc::new(wake),
-            stop: Arc::new(AtomicBool::new(false)),
-            drops: Arc::new(DropCounters::default()),
-            thread: Mutex::new(None),
-        };
-        let receiver = Receiver {
-            socket: Arc::clone(&transport.socket),
-            sink,
-            changes: queue,
-            wake: Arc::clone(&transport.wake),
-            stop: Arc::clone(&transport.stop),
-            drops: Arc::clone(&transport.drops),
-            events,
-        };
+        let (mut transport, receiver) = Self::open(socket, sink, events)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("udp-receive".into())
-            .spawn(move || receiver.run())
+            .spawn(move || receiver.run(&stopped))
             .map_err(UdpError::Start)?;
-        *transport.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        transport.thread = Some((stop, thread));
         Ok(transport)
     }
 
@@ -80,13 +101,38 @@ impl UdpTransport {
 
     /// Opens records with this index from now on.
     pub fn install(&self, index: u32, peer: PeerName, opener: Opener, path: Arc<UdpPath>) {
-        let session = Session { peer, opener, joiner: Joiner::new(), path, last_from: None };
+        let inbox = Inbox::new(peer, Arc::clone(&self.sink));
+        let session = Session { opener, joiner: Joiner::new(), inbox, path, last_from: None };
         self.change(Change::Install(index, Box::new(session)));
     }
 
     /// Forgets an index.
     pub fn remove(&self, index: u32) {
         self.change(Change::Remove(index));
+    }
+
+    /// Looks once a second whether what the kernel puts together (UDP_GRO) is sound, and has it stop where it is not. Gives what
+    /// changed.
+    pub fn tick(&mut self, now: Instant) -> Option<bool> {
+        if self.socket.no_coalescing().is_some() {
+            return None;
+        }
+        let before = self.coalescing.allowed();
+        let received = Received {
+            in_trains: self.tally.in_trains.load(Ordering::Relaxed),
+            forged_in_trains: self.tally.forged_in_trains.load(Ordering::Relaxed),
+            forged_singly: self.tally.forged_singly.load(Ordering::Relaxed),
+        };
+        self.coalescing.handle_tick(now, received);
+        let allowed = self.coalescing.allowed();
+        // A socket that cannot be told goes on as it is.
+        (allowed != before && self.socket.coalesce(allowed).is_ok()).then_some(allowed)
+    }
+
+    /// Why the kernel does not put datagrams together that arrive, if so.
+    pub fn no_coalescing(&self) -> Option<&'static str> {
+        let damaged = "records that arrived together did not open";
+        self.socket.no_coalescing().or_else(|| (!self.coalescing.allowed()).then_some(damaged))
     }
 
     /// Records that belonged to no peer, by reason.
@@ -103,9 +149,9 @@ impl UdpTransport {
 
 impl Drop for UdpTransport {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        let _ = self.wake.write(1);
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some((stop, thread)) = self.thread.take() {
+            stop.store(true, Ordering::Release);
+            let _ = self.wake.write(1);
             let _ = thread.join();
         }
     }

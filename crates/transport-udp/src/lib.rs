@@ -5,13 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+mod coalescing;
 mod endpoint;
 mod path;
 mod receiver;
 mod sessions;
 mod socket;
+mod train;
+mod trust;
 
 pub use endpoint::{UdpError, UdpTransport};
-pub use path::UdpPath;
-pub use receiver::UdpEvent;
+pub use path::{Sent, UdpPath};
+pub use receiver::{Receiver, UdpEvent};
 pub use socket::Socket;
+pub use trust::{PACE, Sample, Trust, Why};

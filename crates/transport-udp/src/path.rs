@@ -3,13 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use packet::SuperFrame;
 use session::{SealError, Sealer};
 use transport::{Batch, Drop, FramePath, PathCounters, PathKind};
-use wire::{Payload, RECORD_HEADER, TAG_LEN};
+use wire::{Arrived, Payload, RECORD_HEADER, TAG_LEN};
 
 use crate::Socket;
 
@@ -17,6 +17,15 @@ use crate::Socket;
 const TRAIN_BYTES: usize = 65_000;
 /// Datagrams of one train at most: UDP_MAX_SEGMENTS before Linux 6.9.
 const TRAIN_DATAGRAMS: usize = 64;
+
+/// Records with frames that were sent on a path since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sent {
+    /// All of them.
+    pub records: u64,
+    /// Those that went in trains.
+    pub in_trains: u64,
+}
 
 /// The way to one peer.
 pub struct UdpPath {
@@ -27,11 +36,21 @@ pub struct UdpPath {
     train: AtomicU16,
     closed: AtomicBool,
     counters: PathCounters,
+    /// Whether records may leave in trains.
+    trains: AtomicBool,
+    /// The error that a train was refused with and its datagrams were not; 0 for none.
+    refusal: AtomicI32,
+    sent: AtomicU64,
+    sent_in_trains: AtomicU64,
+    /// What P4.10 tells the peer. Only the receiving thread writes these two.
+    opened: AtomicU64,
+    forged: AtomicU64,
 }
 
 impl UdpPath {
     /// A way to `remote` for frames of up to `max_frame` bytes.
     pub fn new(socket: Arc<Socket>, sealer: Sealer, remote: SocketAddr, max_frame: usize) -> Self {
+        let trains = socket.no_trains().is_none();
         Self {
             socket,
             sealer: ArcSwap::from_pointee(sealer),
@@ -40,7 +59,50 @@ impl UdpPath {
             train: AtomicU16::new(0),
             closed: AtomicBool::new(false),
             counters: PathCounters::default(),
+            trains: AtomicBool::new(trains),
+            refusal: AtomicI32::new(0),
+            sent: AtomicU64::new(0),
+            sent_in_trains: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            forged: AtomicU64::new(0),
         }
+    }
+
+    /// Allows trains, or not. Until told otherwise a path sends them where the kernel can.
+    pub fn set_trains(&self, allowed: bool) {
+        self.trains.store(allowed && self.socket.no_trains().is_none(), Ordering::Relaxed);
+    }
+
+    /// Whether trains are sent.
+    pub fn trains(&self) -> bool {
+        self.trains.load(Ordering::Relaxed)
+    }
+
+    /// The error number that the kernel refused a train with while it took the same datagrams one by one, once. From then on
+    /// the path sends no more trains until [`set_trains`](Self::set_trains).
+    pub fn take_refusal(&self) -> Option<i32> {
+        // Asked again and again, and mostly in vain: the cache line stays with those who send.
+        if self.refusal.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        Some(self.refusal.swap(0, Ordering::Relaxed)).filter(|errno| *errno != 0)
+    }
+
+    /// What was sent so far.
+    pub fn sent(&self) -> Sent {
+        // In this order, so that there are never more in trains than in all.
+        let in_trains = self.sent_in_trains.load(Ordering::Acquire);
+        Sent { records: self.sent.load(Ordering::Relaxed), in_trains }
+    }
+
+    /// Counts a record with a frame that opened. For the receiving thread alone, which saves the bus lock.
+    pub(crate) fn count_opened(&self) {
+        self.opened.store(self.opened.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Counts a record that did not. For the receiving thread alone.
+    pub(crate) fn count_forged(&self) {
+        self.forged.store(self.forged.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Takes up the key of a new epoch.
@@ -95,14 +157,18 @@ impl UdpPath {
     /// Answers a probe.
     pub(crate) fn answer(&self, to: SocketAddr, token: u64, length: u16) -> io::Result<()> {
         let mut payload = Vec::new();
-        Payload::encode_answer(token, length, to, &mut payload);
+        let arrived = Arrived {
+            opened: self.opened.load(Ordering::Relaxed),
+            forged: self.forged.load(Ordering::Relaxed),
+        };
+        Payload::encode_answer(token, length, to, arrived, &mut payload);
         self.send_control(to, &payload)
     }
 
     fn send_control(&self, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
         let mut record = Vec::with_capacity(RECORD_HEADER + payload.len() + TAG_LEN);
         self.sealer.load().seal(&[payload], &mut record).map_err(io::Error::other)?;
-        self.socket.send(to, &record, record.len())
+        self.socket.send(to, &record, record.len(), false).map(drop)
     }
 
     /// Appends one record; first sends what waits, if the record cannot join it in one train: all datagrams of a train but
@@ -129,12 +195,31 @@ impl UdpPath {
 
     fn transmit(&self, batch: &mut Batch) {
         if batch.datagrams > 0 {
-            match self.socket.send(self.remote(), &batch.bytes, batch.segment) {
-                Ok(()) => self.counters.sent(batch.frames, batch.frame_bytes),
+            let trains = self.trains.load(Ordering::Relaxed);
+            match self.socket.send(self.remote(), &batch.bytes, batch.segment, trains) {
+                Ok(refusal) => {
+                    self.counters.sent(batch.frames, batch.frame_bytes);
+                    self.sent.fetch_add(batch.datagrams as u64, Ordering::Relaxed);
+                    match refusal {
+                        None if trains && batch.datagrams > 1 => {
+                            self.sent_in_trains.fetch_add(batch.datagrams as u64, Ordering::Release);
+                        }
+                        None => {}
+                        Some(e) => self.refused(&e),
+                    }
+                }
                 Err(e) => self.counters.drops.add(drop_reason(&e), batch.frames),
             }
         }
         batch.clear();
+    }
+}
+
+impl UdpPath {
+    #[cold]
+    fn refused(&self, e: &io::Error) {
+        self.trains.store(false, Ordering::Relaxed);
+        self.refusal.store(e.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32), Ordering::Relaxed);
     }
 }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use packet::Joiner;
 use session::Opener;
-use wire::PeerName;
+use transport::Inbox;
 
 use crate::UdpPath;
 
 /// One epoch with one peer.
 pub(crate) struct Session {
-    pub(crate) peer: PeerName,
     pub(crate) opener: Opener,
     pub(crate) joiner: Joiner,
+    pub(crate) inbox: Inbox,
     pub(crate) path: Arc<UdpPath>,
     /// Where its last record came from.
     pub(crate) last_from: Option<SocketAddr>,
@@ -30,7 +30,7 @@ pub(crate) enum Change {
 #[derive(Default)]
 pub(crate) struct Sessions {
     by_index: HashMap<u32, Session>,
-    /// Sessions whose joiner holds something.
+    /// Sessions that hold something back.
     gathering: Vec<u32>,
 }
 
@@ -50,14 +50,14 @@ impl Sessions {
         self.by_index.get_mut(&index)
     }
 
-    /// Notes that this session's joiner may hold something.
+    /// Notes that this session may hold something back.
     pub(crate) fn gathers(&mut self, index: u32) {
         if self.gathering.last() != Some(&index) && !self.gathering.contains(&index) {
             self.gathering.push(index);
         }
     }
 
-    /// Flushes every joiner that holds something.
+    /// Flushes every session that holds something back.
     pub(crate) fn flush(&mut self, mut flush: impl FnMut(&mut Session)) {
         for index in self.gathering.drain(..) {
             if let Some(session) = self.by_index.get_mut(&index) {

@@ -7,9 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 
-/// Asked for as socket buffers, in bytes. wireguard-go gained 29 % from 7 MB over a path of 125 us (its commit f26efb6); the
-/// kernel caps what it grants at net.core.{r,w}mem_max unless the process may override it.
-const BUFFER: usize = 7 << 20;
+use crate::train::send_as;
+
+/// Asked for as send buffer, in bytes. The kernel grants twice as much, to account for its own overhead, and caps it at
+/// net.core.wmem_max unless the process may override that.
+const SEND_BUFFER: usize = 7 << 20;
+/// Asked for as receive buffer, in bytes. It is there for as long as the receiving thread waits for a processor; whatever fills it
+/// beyond that is delay: 7 MB gave a ping beside one TCP stream (cubic) 3.0 ms, 1 MB 1.2 ms at the same throughput, and 0.4 MB
+/// cost a quarter of that (docs/performance.md).
+const RECV_BUFFER: usize = 1 << 20;
 /// How long a full socket buffer is waited for before records are dropped, in milliseconds.
 const SEND_PATIENCE_MS: u8 = 2;
 
@@ -18,6 +24,8 @@ pub struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
     dual: bool,
+    no_trains: Option<&'static str>,
+    no_coalescing: Option<&'static str>,
 }
 
 impl Socket {
@@ -37,9 +45,39 @@ impl Socket {
         let io: UdpSocket = socket.into();
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
         // Less than asked for is no fault, only slower.
-        let _ = state.set_send_buffer_size(UdpSockRef::from(&io), BUFFER);
-        let _ = state.set_recv_buffer_size(UdpSockRef::from(&io), BUFFER);
-        Ok(Self { io, state, dual })
+        let _ = state.set_send_buffer_size(UdpSockRef::from(&io), SEND_BUFFER);
+        let _ = state.set_recv_buffer_size(UdpSockRef::from(&io), RECV_BUFFER);
+        // Asked before anything is sent: afterwards it also tells what happened to trains.
+        let no_trains = (state.max_gso_segments() == 1).then_some("this kernel has no UDP_SEGMENT");
+        let no_coalescing = (state.gro_segments() == 1).then_some("this kernel has no UDP_GRO");
+        Ok(Self { io, state, dual, no_trains, no_coalescing })
+    }
+
+    /// The same without trains either way: one datagram, one system call. `why` is for people.
+    ///
+    /// # Errors
+    /// When the kernel does not let go of UDP_GRO.
+    pub fn without_offloads(mut self, why: &'static str) -> io::Result<Self> {
+        if self.no_coalescing.is_none() {
+            self.coalesce(false)?;
+        }
+        (self.no_trains, self.no_coalescing) = (Some(why), Some(why));
+        Ok(self)
+    }
+
+    /// Why no trains are ever sent (UDP_SEGMENT), if so.
+    pub const fn no_trains(&self) -> Option<&'static str> {
+        self.no_trains
+    }
+
+    /// Why the kernel never puts datagrams together that arrive (UDP_GRO), if so.
+    pub const fn no_coalescing(&self) -> Option<&'static str> {
+        self.no_coalescing
+    }
+
+    /// Lets the kernel put datagrams together, or not.
+    pub(crate) fn coalesce(&self, on: bool) -> io::Result<()> {
+        Ok(nix::sys::socket::setsockopt(&self.io, nix::sys::socket::sockopt::UdpGroSegment, &on)?)
     }
 
     /// The bound port.
@@ -50,20 +88,21 @@ impl Socket {
         Ok(self.io.local_addr()?.port())
     }
 
-    /// Sends datagrams of `segment` bytes each, the last one maybe shorter.
+    /// Sends datagrams of `segment` bytes each, the last one maybe shorter, as one train where `trains` allows it.
     ///
     /// When the kernel refuses a train for a reason that is the train's (no checksum offload below: EIO, EINVAL), the same bytes
-    /// go out one by one.
+    /// go out one by one, and the error is given back as `Ok`.
     ///
     /// # Errors
     /// What the kernel says, once nothing is left to try.
-    pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8], segment: usize) -> io::Result<()> {
-        match self.send_once(to, bytes, Some(segment).filter(|s| *s < bytes.len())) {
-            Err(e) if segment < bytes.len() && !is_about_the_way(&e) => {
-                bytes.chunks(segment).try_for_each(|datagram| self.send_once(to, datagram, None))
-            }
-            result => result,
-        }
+    pub(crate) fn send(
+        &self,
+        to: SocketAddr,
+        bytes: &[u8],
+        segment: usize,
+        trains: bool,
+    ) -> io::Result<Option<io::Error>> {
+        send_as(trains, bytes, segment, |bytes, segment| self.send_once(to, bytes, segment))
     }
 
     pub(crate) fn recv(
@@ -109,18 +148,6 @@ impl AsFd for Socket {
     }
 }
 
-/// Errors that would meet a single datagram as well.
-fn is_about_the_way(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::WouldBlock
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::PermissionDenied
-    ) || quinn_udp::is_msg_size_err(e)
-}
-
 fn bind(address: SocketAddr, dual: bool) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -128,4 +155,76 @@ fn bind(address: SocketAddr, dual: bool) -> io::Result<socket2::Socket> {
     }
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSliceMut;
+
+    use super::*;
+
+    fn pair() -> (Socket, Socket, SocketAddr) {
+        let ip = Ipv4Addr::LOCALHOST;
+        let [a, b] = [(); 2].map(|()| Socket::bind(Some(ip.into()), 0).unwrap());
+        let to = SocketAddr::new(ip.into(), b.port().unwrap());
+        (a, b, to)
+    }
+
+    /// Receives messages until `bytes` bytes are there; gives them, and the length of the longest message.
+    fn receive(socket: &Socket, bytes: usize) -> (Vec<Vec<u8>>, usize) {
+        let (mut datagrams, mut longest, mut total) = (Vec::new(), 0, 0);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let mut memory = vec![0; 65_536];
+        while total < bytes {
+            assert!(std::time::Instant::now() < until, "{total} of {bytes} bytes arrived");
+            let mut meta = [RecvMeta::default()];
+            if socket.recv(&mut [IoSliceMut::new(&mut memory)], &mut meta).is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                continue;
+            }
+            let [RecvMeta { len, stride, .. }] = meta;
+            datagrams.extend(memory[..len].chunks(stride).map(<[u8]>::to_vec));
+            (longest, total) = (longest.max(len), total + len);
+        }
+        (datagrams, longest)
+    }
+
+    fn numbered() -> Vec<u8> {
+        (0..10_u8).flat_map(|n| [n; 1000]).collect()
+    }
+
+    #[test]
+    fn a_batch_arrives_when_the_kernel_refuses_it_as_a_train() {
+        let (from, at, to) = pair();
+        let mut tried = 0;
+        let refusal = send_as(true, &numbered(), 1000, |bytes, segment| {
+            if segment.is_some() {
+                tried += 1;
+                return Err(nix::errno::Errno::EIO.into());
+            }
+            from.send_once(to, bytes, None)
+        });
+        assert_eq!(refusal.unwrap().unwrap().raw_os_error(), Some(nix::errno::Errno::EIO as i32));
+        assert_eq!(tried, 1);
+        let (datagrams, _) = receive(&at, 10_000);
+        assert!(datagrams.iter().map(Vec::as_slice).eq(numbered().chunks(1000)), "unchanged and in order");
+    }
+
+    #[test]
+    fn trains_cross_whole_unless_one_end_does_without() {
+        let sent = numbered();
+        for (trains, coalescing) in [(true, true), (true, false), (false, true)] {
+            let (from, at, to) = pair();
+            let at = if coalescing { at } else { at.without_offloads("a test").unwrap() };
+            from.send(to, &sent, 1000, trains).unwrap();
+            let (datagrams, longest) = receive(&at, sent.len());
+            assert!(datagrams.iter().map(Vec::as_slice).eq(sent.chunks(1000)));
+            let whole = trains && coalescing && from.no_trains().is_none() && at.no_coalescing().is_none();
+            assert_eq!(
+                longest,
+                if whole { sent.len() } else { 1000 },
+                "trains {trains}, UDP_GRO {coalescing}"
+            );
+        }
+    }
 }

@@ -20,7 +20,7 @@ pub use message::{
 pub use name::{PeerName, PeerNameError, Uid};
 pub use prelude::{PRELUDE_LEN, Prelude, PreludeError, VERSION, VERSION_MIN, common_version};
 pub use record::{
-    Cipher, FRAME_HEADER, Payload, RECORD_HEADER, RecordError, RecordHeader, SLICE_HEADER, TAG_LEN,
-    max_record_overhead,
+    ANSWER_RECORD, Arrived, Cipher, FRAME_HEADER, Payload, RECORD_HEADER, RecordError, RecordHeader,
+    SLICE_HEADER, TAG_LEN, max_record_overhead,
 };
 pub use refuse::{Refuse, RefuseCode};

@@ -1,4 +1,4 @@
-//! Records: what a UDP datagram holds (P4.3 to P4.9).
+//! Records: what a UDP datagram holds (P4.3 to P4.10).
 //!
 //! Only layouts live here. Sealing is the session's work, cutting and joining that of `packet`.
 
@@ -14,8 +14,12 @@ pub const FRAME_HEADER: usize = 6;
 pub const SLICE_HEADER: usize = 12;
 /// Bytes of a probe before its padding.
 const PROBE_HEADER: usize = 9;
-/// Bytes of a probe's answer.
+/// Bytes of a probe's answer without what it counts: all that the first programs sent.
 const ANSWER_LEN: usize = 29;
+/// Bytes of the counts behind it.
+const ARRIVED_LEN: usize = 16;
+/// Length of a record that answers a probe, in bytes: no probe may be shorter (P4.8).
+pub const ANSWER_RECORD: usize = RECORD_HEADER + ANSWER_LEN + ARRIVED_LEN + TAG_LEN;
 
 const KIND_FRAME: u8 = 0;
 const KIND_SLICE: u8 = 1;
@@ -115,6 +119,15 @@ impl RecordHeader {
     }
 }
 
+/// What arrived from the one who probes, as the one who answers counts it (P4.10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arrived {
+    /// Records with frames (kinds 0 and 1) that opened.
+    pub opened: u64,
+    /// Records that did not open.
+    pub forged: u64,
+}
+
 /// An opened payload (P4.5), borrowed from the datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
@@ -151,6 +164,8 @@ pub enum Payload<'a> {
         length: u16,
         /// Where the probe came from, as its receiver saw it.
         seen: std::net::SocketAddr,
+        /// Absent from programs that do not count.
+        arrived: Option<Arrived>,
     },
 }
 
@@ -193,13 +208,14 @@ impl<'a> Payload<'a> {
                 Ok(Self::Probe { token: u64::from_be_bytes(token) })
             }
             KIND_ANSWER => {
-                let (answer, _) = b.split_first_chunk::<ANSWER_LEN>().ok_or(RecordError::Short)?;
+                let (answer, rest) = b.split_first_chunk::<ANSWER_LEN>().ok_or(RecordError::Short)?;
                 let [_, t0, t1, t2, t3, t4, t5, t6, t7, l0, l1, ip @ .., p0, p1] = *answer;
                 let ip = std::net::Ipv6Addr::from(ip);
                 Ok(Self::Answer {
                     token: u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
                     length: u16::from_be_bytes([l0, l1]),
                     seen: std::net::SocketAddr::new(ip.to_canonical(), u16::from_be_bytes([p0, p1])),
+                    arrived: Arrived::decode(rest),
                 })
             }
             _ => Err(RecordError::Kind),
@@ -231,7 +247,13 @@ impl<'a> Payload<'a> {
     }
 
     /// The answer to a probe that came from `seen` in a record of `length` bytes.
-    pub fn encode_answer(token: u64, length: u16, seen: std::net::SocketAddr, out: &mut Vec<u8>) {
+    pub fn encode_answer(
+        token: u64,
+        length: u16,
+        seen: std::net::SocketAddr,
+        arrived: Arrived,
+        out: &mut Vec<u8>,
+    ) {
         let ip = match seen.ip() {
             std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             std::net::IpAddr::V6(v6) => v6,
@@ -241,6 +263,16 @@ impl<'a> Payload<'a> {
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(&ip.octets());
         out.extend_from_slice(&seen.port().to_be_bytes());
+        out.extend_from_slice(&arrived.opened.to_be_bytes());
+        out.extend_from_slice(&arrived.forged.to_be_bytes());
+    }
+}
+
+impl Arrived {
+    fn decode(b: &[u8]) -> Option<Self> {
+        let (opened, rest) = b.split_first_chunk()?;
+        let (forged, _) = rest.split_first_chunk()?;
+        Some(Self { opened: u64::from_be_bytes(*opened), forged: u64::from_be_bytes(*forged) })
     }
 }
 
@@ -274,9 +306,15 @@ mod tests {
         for seen in ["10.1.2.3:6783", "[2001:db8::1]:9"] {
             let seen = seen.parse().unwrap();
             let mut b = Vec::new();
-            Payload::encode_answer(1, 1400, seen, &mut b);
-            assert_eq!(b.len(), ANSWER_LEN);
-            assert_eq!(Payload::decode(&b), Ok(Payload::Answer { token: 1, length: 1400, seen }));
+            let arrived = Arrived { opened: 1 << 40, forged: 3 };
+            Payload::encode_answer(1, 1400, seen, arrived, &mut b);
+            assert_eq!(RECORD_HEADER + b.len() + TAG_LEN, ANSWER_RECORD);
+            let answer = |arrived| Ok(Payload::Answer { token: 1, length: 1400, seen, arrived });
+            assert_eq!(Payload::decode(&b), answer(Some(arrived)));
+            b.push(7);
+            assert_eq!(Payload::decode(&b), answer(Some(arrived)), "what a later program may add");
+            b.truncate(ANSWER_LEN);
+            assert_eq!(Payload::decode(&b), answer(None), "from a program that does not count");
         }
     }
 

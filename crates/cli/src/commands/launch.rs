@@ -31,6 +31,9 @@ pub(crate) struct Launch {
     /// How frames travel
     #[arg(long, env = "WEAVE_TRANSPORT", default_value = "auto")]
     transport: Transport,
+    /// Whether the kernel handles many packets at once where it can, or each by itself
+    #[arg(long, env = "WEAVE_OFFLOAD", default_value = "auto")]
+    offload: Offload,
     /// Peer name, written like a MAC address, instead of the one that follows from the identity
     #[arg(long, env = "WEAVE_NAME", value_name = "NAME")]
     name: Option<String>,
@@ -83,6 +86,14 @@ enum Transport {
     Udp,
     /// Only the TLS link
     Tls,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Offload {
+    /// Where the kernel has it and it does no harm
+    Auto,
+    /// Never: for kernels, drivers and hypervisors that do it wrong
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -170,6 +181,10 @@ impl Launch {
                 Transport::Udp => node::TransportChoice::Udp,
                 Transport::Tls => node::TransportChoice::Tls,
             },
+            offload: match self.offload {
+                Offload::Auto => node::OffloadChoice::Auto,
+                Offload::Off => node::OffloadChoice::Off,
+            },
             name: self.name,
             nickname: match self.nickname {
                 Some(nickname) => nickname,
@@ -201,6 +216,7 @@ impl Launch {
         option("run-dir", absolute(&place.run_dir).into());
         option("state-dir", absolute(&self.state.state_dir).into());
         option("transport", word(self.transport).into());
+        option("offload", word(self.offload).into());
         option("log-level", word(self.log_level).into());
         option("port", self.port.to_string().into());
         option("conn-limit", self.conn_limit.to_string().into());

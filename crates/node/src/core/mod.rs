@@ -23,10 +23,11 @@ use wire::{PeerName, RefuseCode};
 
 use crate::TransportChoice;
 use crate::store::Store;
+use crate::tap_writer::TapWatch;
 use neighbour::Neighbour;
 
 pub(crate) use neighbour::transports;
-pub(crate) use report::{CoreReport, PathReport};
+pub(crate) use report::{CoreReport, OffloadState, PathReport};
 
 /// Inputs handled before timers are looked at again.
 const INPUTS_A_TURN: usize = 256;
@@ -75,6 +76,7 @@ pub(crate) struct CoreParts {
     pub(crate) port: u16,
     pub(crate) forwarder: Arc<Forwarder>,
     pub(crate) udp: Option<UdpTransport>,
+    pub(crate) tap: TapWatch,
     pub(crate) store: Arc<Store>,
     pub(crate) pins: BTreeMap<(String, String), [u8; 32]>,
     pub(crate) sender: mpsc::Sender<Input>,

@@ -1,5 +1,7 @@
 //! One neighbour: its link, its sessions over UDP, and which of the ways frames take.
 
+mod trains;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use transport_udp::{UdpEvent, UdpPath, UdpTransport};
 use wire::{Cipher, Message, PeerName, Refuse, SessionKeyShare, TRANSPORT_TLS, TRANSPORT_UDP};
 
 use crate::TransportChoice;
+use trains::Trains;
 
 /// Length of an Ethernet header, which an MTU does not count.
 const ETHERNET: u32 = 14;
@@ -58,6 +61,7 @@ struct Offer {
 struct UdpSide {
     path: Arc<UdpPath>,
     prober: PathProber,
+    trains: Trains,
     epoch: u32,
     index: u32,
     since: Instant,
@@ -217,9 +221,11 @@ impl Neighbour {
                 udp.install(index, self.peer, opener, Arc::clone(&path));
                 let full = u16::try_from(path.full_record()).unwrap_or(u16::MAX);
                 let prober = PathProber::new(now, random_seed(), full, SMALL_RECORD.min(full), vec![address]);
+                let trains = Trains::new(now, udp.socket().no_trains());
                 self.udp = Some(UdpSide {
                     path,
                     prober,
+                    trains,
                     epoch,
                     index,
                     since: now,
@@ -233,7 +239,8 @@ impl Neighbour {
     pub(super) fn udp_event(&mut self, now: Instant, event: UdpEvent) {
         let Some(side) = &mut self.udp else { return };
         match event {
-            UdpEvent::Answer { token, length, seen, from, .. } => {
+            UdpEvent::Answer { token, length, seen, from, arrived, .. } => {
+                side.trains.answered(now, token, arrived);
                 side.prober.handle_answer(now, token, length, seen, from)
             }
             UdpEvent::Moved { from, .. } => side.prober.handle_address(now, from),
@@ -241,7 +248,8 @@ impl Neighbour {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.udp.as_ref()?.prober.poll_timeout().map(|(at, _)| at)
+        let side = self.udp.as_ref()?;
+        side.prober.poll_timeout().map(|(at, _)| at).into_iter().chain(side.trains.poll_timeout()).min()
     }
 
     /// Timers of the path; gives whether the ways changed.
@@ -251,6 +259,7 @@ impl Neighbour {
             side.prober.handle_timeout(now);
         }
         while let Some(probe) = side.prober.poll_transmit() {
+            side.trains.probing(now, probe.token, &side.path);
             if let Err(e) = side.path.probe(probe.to, probe.token, probe.length) {
                 let unreachable = !is_too_big(&e);
                 side.prober.handle_send_error(now, unreachable);
@@ -269,6 +278,7 @@ impl Neighbour {
         {
             side.path.set_remote(address);
         }
+        side.trains.drive(now, self.peer, &side.path);
         if let Some((_, sealer)) = side.next_sealer.take_if(|(at, _)| *at <= now) {
             side.path.rekey(sealer);
         }
@@ -284,7 +294,7 @@ impl Neighbour {
         self.choose()
     }
 
-    /// Once a second: opens the next epoch when it is due, or the first if the link took no offer before. An offer that is under
+    /// Once a second: measures, and opens the next epoch when it is due, or the first if the link took no offer before. An offer that is under
     /// way is never repeated: the link loses nothing, and two exchanges of one epoch could be taken for each other.
     pub(super) fn tick(&mut self, now: Instant) {
         let due = match &self.udp {
@@ -293,6 +303,11 @@ impl Neighbour {
         };
         if due && self.offer.is_none() {
             self.offer_session();
+        }
+        if let Some(side) = &mut self.udp
+            && self.chosen == Some(PathKind::Udp)
+        {
+            side.trains.tick(now, &side.path);
         }
     }
 
@@ -352,6 +367,17 @@ impl Neighbour {
             PathState::Up { rtt, .. } => Some(*rtt),
             _ => None,
         }
+    }
+
+    /// Why no trains are sent, if so; nothing where frames do not go over UDP.
+    pub(super) fn no_trains(&self) -> Option<Option<String>> {
+        let side = self.udp.as_ref().filter(|_| self.chosen == Some(PathKind::Udp))?;
+        Some(side.trains.why_not())
+    }
+
+    /// How often trains were switched off, by reason.
+    pub(super) fn trains_switched_off(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.udp.iter().flat_map(|side| side.trains.switched_off())
     }
 
     /// The cipher of the way that frames take.

@@ -25,6 +25,18 @@ pub(crate) struct CoreReport {
     pub(crate) warnings: Vec<String>,
     pub(crate) counters: mesh::Counters,
     pub(crate) paths: Vec<PathReport>,
+    pub(crate) offload: OffloadState,
+}
+
+/// What became of the offloads since the start.
+#[derive(Debug, Clone)]
+pub(crate) struct OffloadState {
+    /// Whether super-frames of TCP and of UDP are written to the TAP whole.
+    pub(crate) whole: [bool; 2],
+    pub(crate) segmentation: bool,
+    pub(crate) coalescing: bool,
+    /// What is wrong, for people.
+    pub(crate) trouble: Vec<String>,
 }
 
 /// Counts of one way to one neighbour.
@@ -40,6 +52,10 @@ pub(crate) struct PathReport {
     pub(crate) frames: [u64; 2],
     pub(crate) bytes: [u64; 2],
     pub(crate) drops: Vec<(&'static str, u64)>,
+    /// Whether records go in trains; nothing for a way that has none.
+    pub(crate) trains: Option<bool>,
+    /// How often that was switched off, by reason.
+    pub(crate) trains_off: Vec<(&'static str, u64)>,
 }
 
 impl Core {
@@ -69,6 +85,19 @@ impl Core {
             drops: self.drops(),
             warnings: self.parts.mesh.warnings().into_iter().chain(self.mtu_warnings()).collect(),
             counters: self.parts.mesh.counters(),
+            offload: self.offload(),
+        }
+    }
+
+    fn offload(&self) -> OffloadState {
+        let socket = self.parts.udp.as_ref().map(|udp| (udp.socket().no_trains(), udp.no_coalescing()));
+        let (no_trains, no_coalescing) = socket.unwrap_or_default();
+        let of_udp = no_trains.into_iter().chain(no_coalescing).map(str::to_owned);
+        OffloadState {
+            whole: self.parts.tap.whole(),
+            segmentation: socket.is_some_and(|(no_trains, _)| no_trains.is_none()),
+            coalescing: socket.is_some_and(|(_, no_coalescing)| no_coalescing.is_none()),
+            trouble: self.parts.tap.trouble().chain(of_udp).collect(),
         }
     }
 
@@ -89,6 +118,7 @@ impl Core {
             neighbour.map_or(0, |n| n.counters().map(|(_, counters)| pick(counters)).sum())
         };
         let rtt = neighbour.and_then(Neighbour::udp_rtt).or(view.rtt);
+        let no_trains = neighbour.and_then(Neighbour::no_trains);
         ConnectionReport {
             direction: if view.outbound { Direction::Outbound } else { Direction::Inbound },
             address: view.address,
@@ -103,6 +133,8 @@ impl Core {
             authenticated: neighbour.is_some_and(|n| n.authenticated),
             mtu: chosen.map(|_| self.parts.mtu),
             rtt_micros: rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            trains: no_trains.as_ref().map(Option::is_none),
+            no_trains: no_trains.flatten(),
             error: view.error,
             retry_in_secs: view.retry_in.map(|d| d.as_secs()),
             frames_in: sum(|c| c.rx_frames.load(Relaxed)),
@@ -126,6 +158,11 @@ impl Core {
             frames: [counters.rx_frames.load(Relaxed), counters.tx_frames.load(Relaxed)],
             bytes: [counters.rx_bytes.load(Relaxed), counters.tx_bytes.load(Relaxed)],
             drops: counters.drops.nonzero().map(|(reason, n)| (reason.name(), n)).collect(),
+            trains: neighbour.no_trains().filter(|_| kind == PathKind::Udp).map(|why| why.is_none()),
+            trains_off: match kind {
+                PathKind::Udp => neighbour.trains_switched_off().collect(),
+                PathKind::Tls | PathKind::Memory => Vec::new(),
+            },
         };
         neighbour.counters().map(report).collect()
     }

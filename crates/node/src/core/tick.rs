@@ -8,6 +8,14 @@ impl Core {
     pub(super) fn tick(&mut self, now: Instant) {
         let seconds = self.seconds(now);
         self.parts.forwarder.set_now(seconds);
+        self.parts.tap.tick(now);
+        match self.parts.udp.as_mut().and_then(|udp| udp.tick(now)) {
+            Some(true) => tracing::info!("the kernel may put records together again (UDP_GRO)"),
+            Some(false) => {
+                tracing::warn!("records that arrived together did not open: UDP_GRO is off for now")
+            }
+            None => {}
+        }
         self.stale |= self.macs.expire(seconds);
         for (id, neighbour) in &mut self.neighbours {
             if neighbour.heard() {

@@ -1,0 +1,200 @@
+//! The threads of the data path: what the TAP has goes to peers, what the UDP socket has goes to the TAP.
+//!
+//! One thread, the *leader*, does both for as long as it can. Waking a thread that sleeps costs more than most frames do, and what
+//! it would be woken for is often the answer to what the leader has just delivered: it is awake, and looks. Only where both sides
+//! keep it busy it calls the *helper*, which takes over the TAP until that has been silent for a while. At any time one thread
+//! reads the TAP, and hands it over with nothing in between, so a flow keeps its order.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use host::tap::Tap;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use packet::{MAX_FRAME, SuperFrame, VnetHdr};
+use router::{Forwarder, Outbox};
+use transport::Drop as Dropped;
+use transport_udp::Receiver;
+
+/// Frames read before what was sealed is sent, if the TAP does not run dry earlier. Bounds how long the first waits.
+const FRAMES_A_BATCH: usize = 64;
+/// Turns in a row in which both sides had something, after which the leader calls the helper. A question and its answer make
+/// one or two.
+const BUSY_TURNS: u32 = 8;
+/// How long the TAP is silent before the helper gives it back, in milliseconds.
+const HELP_MS: u8 = 10;
+/// How long to keep still when the TAP device is gone or down.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// Moves frames until dropped.
+pub(crate) struct Pump {
+    stop: Arc<AtomicBool>,
+    wake: Arc<EventFd>,
+    leader: Option<JoinHandle<()>>,
+    helper: Option<JoinHandle<()>>,
+}
+
+impl Pump {
+    pub(crate) fn start(
+        tap: &Arc<Tap>,
+        forwarder: &Arc<Forwarder>,
+        receiver: Option<Receiver>,
+    ) -> io::Result<Self> {
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let helping = Arc::new(AtomicBool::new(false));
+        let common = || Common {
+            reader: TapReader::new(Arc::clone(tap), Arc::clone(forwarder)),
+            stop: Arc::clone(&stop),
+            helping: Arc::clone(&helping),
+            wake: Arc::clone(&wake),
+        };
+        let mut pump = Self { stop: Arc::clone(&stop), wake: Arc::clone(&wake), leader: None, helper: None };
+        let for_helper = common();
+        let helper = thread::Builder::new().name("pump-helper".into()).spawn(move || for_helper.help())?;
+        let help = helper.thread().clone();
+        pump.helper = Some(helper);
+        let for_leader = common();
+        let leader = move || for_leader.lead(receiver, &help);
+        pump.leader = Some(thread::Builder::new().name("pump".into()).spawn(leader)?);
+        Ok(pump)
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        // Full means that it is awake already.
+        let _ = self.wake.write(1);
+        if let Some(helper) = &self.helper {
+            helper.thread().unpark();
+        }
+        for thread in [self.leader.take(), self.helper.take()].into_iter().flatten() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What each of the two threads has.
+struct Common {
+    reader: TapReader,
+    stop: Arc<AtomicBool>,
+    /// Whether the TAP is the helper's. Set by the leader alone, cleared by the helper alone.
+    helping: Arc<AtomicBool>,
+    /// Wakes the leader.
+    wake: Arc<EventFd>,
+}
+
+impl Common {
+    fn lead(mut self, mut receiver: Option<Receiver>, helper: &thread::Thread) {
+        let mut busy = 0;
+        while !self.stop.load(Ordering::Acquire) {
+            let received = receiver.as_mut().is_some_and(Receiver::turn);
+            let helped = self.helping.load(Ordering::Acquire);
+            let read = !helped && self.reader.batch();
+            busy = if received && read { busy + 1 } else { 0 };
+            if busy == BUSY_TURNS {
+                busy = 0;
+                self.helping.store(true, Ordering::Release);
+                helper.unpark();
+            } else if !received && !read {
+                self.wait(receiver.as_ref(), helped);
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self, receiver: Option<&Receiver>, helped: bool) {
+        let fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        // poll(2) passes over a descriptor in which no event was asked for, but for errors: so the places stay the same.
+        let tap =
+            PollFd::new(self.reader.tap.as_fd(), if helped { PollFlags::empty() } else { PollFlags::POLLIN });
+        let own = self.wake.as_fd();
+        let [socket, news] = receiver.map_or([own; 2], Receiver::fds);
+        let mut fds = [fd(own), tap, fd(socket), fd(news)];
+        // An interrupted poll is as good as a finished one.
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let is = |i: usize, flag| fds[i].revents().is_some_and(|r| r.contains(flag));
+        if is(0, PollFlags::POLLIN) {
+            let _ = self.wake.read();
+        }
+        if let Some(receiver) = receiver.filter(|_| is(3, PollFlags::POLLIN)) {
+            receiver.heard();
+        }
+        if is(1, PollFlags::POLLERR) {
+            // The device is gone or down; the control side notices, this thread only must not spin.
+            thread::sleep(AFTER_ERROR);
+        }
+    }
+
+    fn help(mut self) {
+        loop {
+            while !self.helping.load(Ordering::Acquire) {
+                if self.stop.load(Ordering::Acquire) {
+                    return;
+                }
+                thread::park();
+            }
+            while !self.stop.load(Ordering::Acquire) {
+                if !self.reader.batch() {
+                    let mut fds = [PollFd::new(self.reader.tap.as_fd(), PollFlags::POLLIN)];
+                    if !matches!(poll(&mut fds, HELP_MS), Ok(n) if n > 0)
+                        || fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLERR))
+                    {
+                        break;
+                    }
+                }
+            }
+            self.helping.store(false, Ordering::Release);
+            let _ = self.wake.write(1);
+        }
+    }
+}
+
+/// Reads the TAP and forwards what it holds.
+struct TapReader {
+    tap: Arc<Tap>,
+    forwarder: Arc<Forwarder>,
+    buffer: Vec<u8>,
+    outbox: Outbox,
+}
+
+impl TapReader {
+    fn new(tap: Arc<Tap>, forwarder: Arc<Forwarder>) -> Self {
+        Self { tap, forwarder, buffer: vec![0; VnetHdr::LEN + MAX_FRAME], outbox: Outbox::new() }
+    }
+
+    /// Forwards a batch; `false` when there was none.
+    fn batch(&mut self) -> bool {
+        let some = self.read();
+        if some {
+            // Under a flood the kernel's scheduler (EEVDF) lets this thread run for whole slices of 3 ms, and those who take what
+            // it sends wait that long while their sockets overflow. Standing back after each batch also lets the next one
+            // grow. Where nobody waits for the processor it costs 0.2 us (docs/performance.md).
+            thread::yield_now();
+        }
+        some
+    }
+
+    fn read(&mut self) -> bool {
+        let Self { tap, forwarder, buffer, outbox } = self;
+        // Without a virtio header from the kernel, the zeroes before the frame are one that asks for nothing.
+        let room = if tap.vnet_hdr() { 0 } else { VnetHdr::LEN };
+        let mut outgoing = forwarder.outgoing(outbox);
+        for i in 0..FRAMES_A_BATCH {
+            match tap.recv(&mut buffer[room..]) {
+                Ok(n) => match SuperFrame::from_host(&buffer[..room + n]) {
+                    Ok(frame) => outgoing.forward(&frame),
+                    Err(_) => forwarder.drops().add(Dropped::Malformed, 1),
+                },
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return i > 0,
+            }
+        }
+        true
+    }
+}
