@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 WEAVE := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/weave
 
-.PHONY: help prepare build demo test lint bench install
+.PHONY: help prepare build demo test lint bench bench-micro rivals install
 
 help:
 	@echo "make demo     two Docker hosts become one Ethernet, on this machine, step by step (root)"
@@ -13,7 +13,9 @@ help:
 	@echo "make build    the program: target/release/weave"
 	@echo "make install  the same, to /usr/local/bin (root)"
 	@echo "make lint     format, clippy, documentation"
-	@echo "make bench    what the data path costs"
+	@echo "make bench    one table: no overlay, kernel VXLAN, weave over UDP and TLS, rivals that are installed (root)"
+	@echo "make rivals   installs rivals for that table (root)"
+	@echo "make bench-micro  what each step of the data path costs, in time and in instructions"
 
 prepare:
 	@lab/prepare.sh
@@ -32,8 +34,14 @@ lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
-bench:
+bench: prepare build
+	@WEAVE_BIN=$(WEAVE) $(CARGO) run --quiet --release --locked --package benches --bin compare
+
+bench-micro:
 	$(CARGO) bench --locked --package benches
+
+rivals:
+	@benches/rivals.sh
 
 install: build
 	install -m 0755 $(WEAVE) /usr/local/bin/weave

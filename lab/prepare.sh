@@ -7,7 +7,7 @@ set -euo pipefail
 NEEDS="
 cc=build-essential make=make
 dockerd=docker.io docker=docker.io ip=iproute2 nft=nftables iptables=iptables ethtool=ethtool
-tcpdump=tcpdump iperf3=iperf3 ps=procps unshare=util-linux ping=iputils-ping awk=mawk
+tcpdump=tcpdump iperf3=iperf3 valgrind=valgrind ps=procps unshare=util-linux ping=iputils-ping awk=mawk
 "
 
 main() {
