@@ -4,7 +4,11 @@
 //! The frames are mixed, small and large, and go to the peers in an order without order, which is the worst case: nearly every frame
 //! has another destination than the one before.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark: it prints, and what is unexpected ends it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark: it prints, and what is unexpected ends it"
+)]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;

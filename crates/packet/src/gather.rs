@@ -6,7 +6,6 @@
 
 use crate::bytes::u16_at;
 use crate::checksum::{Sum, adjust_partial};
-use crate::ethernet;
 use crate::layout::{Layout, Piece};
 use crate::superframe::MAX_FRAME;
 use crate::train::MAX_SLICES;
@@ -14,6 +13,9 @@ use crate::vnet::VnetHdr;
 
 /// "Don't fragment" in the flags of IPv4.
 const DONT_FRAGMENT: u16 = 0x4000;
+
+/// Ports of DHCP (RFC 2131 section 4.1) and DHCPv6 (RFC 8415 section 7.2).
+const DHCP: [u16; 4] = [67, 68, 546, 547];
 
 /// Gathers frames of one sender. Given out as [`Joiner`](crate::Joiner) does: virtio-net header in host order, then the frame.
 #[derive(Default)]
@@ -153,14 +155,17 @@ impl Run {
     }
 }
 
-/// The anatomy of a frame that can be gathered: UDP to one receiver with an open checksum, not a fragment, nothing behind its end,
-/// and an IPv4 header whose own checksum is right, because it will be made anew.
+/// The anatomy of a frame that can be gathered: UDP with an open checksum, not a fragment, nothing behind its end, and an IPv4
+/// header whose own checksum is right, because it will be made anew.
 ///
-/// What goes to a group is left alone: DHCP clients and the like read it from packet sockets, where datagrams are not taken apart.
+/// DHCP is left alone: its clients read packet sockets, where super-frames are not taken apart.
 #[inline]
 fn datagram(hdr: &VnetHdr, frame: &[u8]) -> Option<Layout> {
-    let to_group = ethernet::dst(frame).is_none_or(|to| to.is_multicast());
-    if hdr.flags != VnetHdr::NEEDS_CSUM || hdr.gso_type != VnetHdr::GSO_NONE || to_group {
+    if hdr.flags != VnetHdr::NEEDS_CSUM || hdr.gso_type != VnetHdr::GSO_NONE {
+        return None;
+    }
+    let port = |at| u16_at(frame, usize::from(hdr.csum_start) + at);
+    if [port(0)?, port(2)?].iter().any(|port| DHCP.contains(port)) {
         return None;
     }
     let payload = frame.len().checked_sub(usize::from(hdr.csum_start) + 8).filter(|n| *n > 0)?;

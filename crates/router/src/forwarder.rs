@@ -111,7 +111,7 @@ pub struct Outbox {
     waiting: Vec<(Arc<dyn FramePath>, Batch)>,
     /// Memory of paths that were flushed.
     spare: Vec<Batch>,
-    /// The decision's loop may not look at `waiting` for each frame of a flow: where the last one went.
+    /// Where in `waiting` the last frame went: the next one mostly goes there too.
     last: usize,
 }
 
@@ -124,7 +124,11 @@ impl Outbox {
     /// Where what goes to `path` waits.
     fn batch(&mut self, path: &Arc<dyn FramePath>) -> &mut Batch {
         let same = |(other, _): &(Arc<dyn FramePath>, Batch)| Arc::ptr_eq(other, path);
-        if !self.waiting.get(self.last).is_some_and(same) {
+        // A flood goes to all peers in one order each time: the next is where the last one's neighbour is.
+        let next = if self.last + 1 < self.waiting.len() { self.last + 1 } else { 0 };
+        if self.waiting.get(next).is_some_and(same) {
+            self.last = next;
+        } else if !self.waiting.get(self.last).is_some_and(same) {
             self.last = self.waiting.iter().position(same).unwrap_or_else(|| {
                 if self.waiting.len() >= MAX_WAITING {
                     self.flush();
