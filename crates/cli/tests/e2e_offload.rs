@@ -23,8 +23,12 @@ fn a_transfer_recovers_when_the_network_begins_to_lose_trains() {
     let fetch = format!("while wget -q -O - http://{}/big | sha256sum; do :; done", host1.overlay());
     let downloads = host2.spawn(&["docker", "exec", "web", "sh", "-c", &fetch]);
     flows(host2);
-    assert!(!connections(host1).contains("trains"), "all is well: {}", connections(host1));
-    assert_eq!(metric(host1, "weave_path_trains{"), 1.0);
+    // TCP finds out what the way bears by losing some, so a comparison may be under way; it comes to nothing.
+    eventually("all is well", NOTICED, || {
+        let line = connections(host1);
+        if line.contains("trains") { Err(line) } else { Ok(()) }
+    });
+    assert_eq!(metric(host1, "reason=\"lossy\"}"), 0.0);
 
     // As a hypervisor that mangles what its guests send as one (peers of ours have met such): whatever is longer than a
     // packet of the wire is gone.
@@ -54,7 +58,12 @@ fn a_transfer_recovers_when_the_network_begins_to_lose_trains() {
     assert!(recovered < NOTICED, "noticed after {noticed:?}, recovered after {recovered:?}");
     assert_eq!(metric(host1, "weave_path_trains{"), 0.0);
     assert_eq!(metric(host1, "reason=\"lossy\"}"), 1.0);
-    assert!(!connections(host2).contains("trains"), "the other way nothing is wrong: {}", connections(host2));
+    assert_eq!(
+        metric(host2, "reason=\"lossy\"}"),
+        0.0,
+        "the other way nothing is wrong: {}",
+        connections(host2)
+    );
 
     let sums = downloads.stdout();
     assert!(
