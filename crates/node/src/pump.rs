@@ -172,9 +172,9 @@ impl TapReader {
     fn batch(&mut self) -> bool {
         let some = self.read();
         if some {
-            // Under a flood the kernel's scheduler (EEVDF) lets this thread run for whole slices of 3 ms, and those who take what
-            // it sends wait that long while their sockets overflow. Standing back after each batch also lets the next one
-            // grow. Where nobody waits for the processor it costs 0.2 us (docs/performance.md).
+            // Under a flood the scheduler lets this thread run for whole time slices, and those who take what it sends wait that
+            // long while their sockets overflow. Standing back after each batch also lets the next one grow. Where nobody
+            // waits for the processor it is one system call (docs/performance.md).
             thread::yield_now();
         }
         some
