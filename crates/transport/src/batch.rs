@@ -1,9 +1,13 @@
 //! [`Batch`]: scratch space of one sending thread.
 
+use std::sync::Arc;
+
+use crate::HopPath;
+
 /// Bytes on their way out, kept by the thread that sends, so that paths need neither allocate nor lock per frame.
 ///
 /// Which of its fields a path uses, and how, is the path's affair; between a flush and the next send it is empty.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Batch {
     /// What will be sent.
     pub bytes: Vec<u8>,
@@ -17,6 +21,10 @@ pub struct Batch {
     pub frame_bytes: u64,
     /// Where each frame ends, and how many segments it stands for: for a path that may have to drop some of them after all.
     pub ends: Vec<(usize, u64)>,
+    /// The neighbour's path that `bytes` is laid out for, where that is not the path the batch belongs to.
+    pub via: Option<Arc<dyn HopPath>>,
+    /// One record that is being made before it is laid out for `via`.
+    pub record: Vec<u8>,
 }
 
 impl Batch {
@@ -38,5 +46,7 @@ impl Batch {
         self.frames = 0;
         self.frame_bytes = 0;
         self.ends.clear();
+        self.via = None;
+        self.record.clear();
     }
 }

@@ -33,11 +33,15 @@ pub enum Drop {
     Loop,
     /// The destination is on the sender's side already.
     Local,
+    /// A frame for everyone that was here before (P7.2).
+    Duplicate,
+    /// The next peer on the way of a record or parcel is no neighbour (P6.1).
+    NoRoute,
 }
 
 impl Drop {
     /// Every reason, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::QueueFull,
         Self::TooBig,
         Self::Closed,
@@ -52,6 +56,8 @@ impl Drop {
         Self::Filtered,
         Self::Loop,
         Self::Local,
+        Self::Duplicate,
+        Self::NoRoute,
     ];
 
     /// As shown in status and metrics.
@@ -71,6 +77,8 @@ impl Drop {
             Self::Filtered => "filtered",
             Self::Loop => "loop",
             Self::Local => "local",
+            Self::Duplicate => "duplicate",
+            Self::NoRoute => "no_route",
         }
     }
 }

@@ -21,11 +21,13 @@ pub mod conformance;
 mod counters;
 mod inbox;
 pub mod memory;
+mod outbox;
 mod path;
 mod tap_frame;
 
 pub use batch::Batch;
 pub use counters::{Drop, DropCounters, PathCounters};
 pub use inbox::Inbox;
-pub use path::{FramePath, FrameSink, PathKind};
+pub use outbox::Outbox;
+pub use path::{FramePath, FrameSink, HopPath, PathKind};
 pub use tap_frame::TapFrame;

@@ -1,9 +1,11 @@
-//! [`FramePath`] and [`FrameSink`].
+//! [`FramePath`], [`HopPath`] and [`FrameSink`].
+
+use std::net::SocketAddr;
 
 use packet::SuperFrame;
-use wire::PeerName;
+use wire::{GroupHeader, Hops, PeerName};
 
-use crate::{Batch, Drop, PathCounters, TapFrame};
+use crate::{Batch, Drop, Outbox, PathCounters, TapFrame};
 
 /// What a path is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +14,8 @@ pub enum PathKind {
     Udp,
     /// Inside the link.
     Tls,
+    /// Through peers in between.
+    Relay,
     /// In memory, for tests.
     Memory,
 }
@@ -22,6 +26,7 @@ impl PathKind {
         match self {
             Self::Udp => "udp",
             Self::Tls => "tls",
+            Self::Relay => "relay",
             Self::Memory => "memory",
         }
     }
@@ -50,13 +55,50 @@ pub trait FramePath: Send + Sync + 'static {
     fn counters(&self) -> &PathCounters;
 }
 
-/// Where frames from peers go.
+/// One way to carry things to a neighbour that are not for it alone. What was appended to a batch is sent by
+/// [`FramePath::flush`], together with what [`FramePath::send`] left there.
+pub trait HopPath: FramePath {
+    /// Takes a frame for everyone (P7.1). Its `n`-th segment has the number `group.sequence` + `n`.
+    ///
+    /// # Errors
+    /// When the frame is dropped; it is counted already.
+    fn send_group(&self, group: &GroupHeader, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop>;
+
+    /// The longest relayed record that fits: names and inner record, in bytes.
+    fn max_relayed(&self) -> usize;
+
+    /// Takes a record of other peers' session (P6.4), for the neighbour itself if there are no `hops`.
+    ///
+    /// # Errors
+    /// When the record is dropped; it is counted already.
+    fn relay(&self, hops: Hops<'_>, record: &[u8], batch: &mut Batch) -> Result<(), Drop>;
+}
+
+/// Where frames and records from peers go. No method may block.
+///
+/// What has to travel on is put into `out`, which whoever called flushes at the end of its batch.
 pub trait FrameSink: Send + Sync + 'static {
-    /// Takes one frame of `peer`. Must not block.
+    /// Takes one frame that `peer` sent to this host alone.
     fn deliver(&self, peer: PeerName, frame: TapFrame<'_>);
 
     /// Whether it also takes super-frames made of UDP datagrams that arrived one by one.
     fn takes_udp_trains(&self) -> bool {
         false
+    }
+
+    /// Takes a frame for everyone that the neighbour `from` passed on (P7).
+    fn deliver_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, out: &mut Outbox);
+
+    /// Takes a record that the neighbour `from` relayed (P6.4), for this host if there are no `hops` left. The record is changed: it
+    /// is opened in place.
+    fn relay(&self, from: PeerName, hops: Hops<'_>, record: &mut [u8], out: &mut Outbox);
+
+    /// Takes a record that came straight from `from`, of a session the receiver does not know.
+    ///
+    /// # Errors
+    /// When nobody else knows it either.
+    fn record(&self, from: SocketAddr, record: &mut [u8]) -> Result<(), Drop> {
+        let _ = (from, record);
+        Err(Drop::UnknownSession)
     }
 }

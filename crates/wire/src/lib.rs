@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod fact;
+mod hops;
 mod message;
 mod name;
 mod prelude;
@@ -13,6 +14,7 @@ mod record;
 mod refuse;
 
 pub use fact::{DigestEntry, Fact, FactError, FactKind, LinkEntry, PeerFact, decode_links, encode_links};
+pub use hops::{GROUP_HEADER, GroupHeader, Hops, MAX_HOPS};
 pub use message::{
     Hello, MAX_MESSAGE, Message, MessageError, SessionKeyShare, TRANSPORT_TLS, TRANSPORT_UDP, decode_frame,
     encode_frame_header,
