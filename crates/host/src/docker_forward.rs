@@ -135,7 +135,10 @@ fn chain_text(state: &FirewallState, v4: bool) -> String {
         let _ = writeln!(text, "-A {CHAIN} {rule}");
     };
     rule(format!("-i {bridge} -o {bridge} -j ACCEPT"));
-    rule(format!("-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"));
+    if !state.exposed.is_empty() {
+        // As in `firewall`: only then is there something to answer, and a reason to have connections tracked.
+        rule(format!("-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"));
+    }
     for docker in DOCKER_BRIDGES {
         // iptables spells a wildcard with a plus sign.
         rule(format!("-i {} -o {bridge} -j RETURN", docker.replace('*', "+")));
@@ -178,6 +181,11 @@ mod tests {
              -A WEAVE -o weave -d 192.168.122.0/24 -j ACCEPT\n\
              COMMIT\n"
         );
+    }
+
+    #[test]
+    fn without_exposed_addresses_the_kernel_need_not_track_connections() {
+        assert!(!chain_text(&state(&[]), true).contains("conntrack"));
     }
 
     #[test]

@@ -12,10 +12,15 @@
 //!   another subnet of the overlay by way of the host.
 //! - *input*: containers do not talk to the router's port. They could pose as a peer, or make the overlay its own
 //!   underlay.
+//!
+//! Address translation and the word `ct` make the kernel track every connection of the host, the router's own packets
+//! included. So neither is there before an address is exposed.
 
 use ipnetwork::IpNetwork;
 use nftables::batch::Batch;
-use nftables::expr::{CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix};
+use nftables::expr::{
+    CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, SetItem,
+};
 use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
 use nftables::stmt::{Match, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
@@ -105,6 +110,9 @@ fn removal() -> Batch<'static> {
 }
 
 fn postrouting(batch: &mut Batch<'static>, state: &FirewallState) {
+    if state.exposed.is_empty() {
+        return;
+    }
     let chain = "postrouting";
     base_chain(batch, chain, NfChainType::NAT, NfHook::Postrouting, SRCNAT);
     for subnet in &state.exposed {
@@ -141,11 +149,14 @@ fn postrouting(batch: &mut Batch<'static>, state: &FirewallState) {
 fn forward(batch: &mut Batch<'static>, state: &FirewallState) {
     let chain = "forward";
     base_chain(batch, chain, NfChainType::Filter, NfHook::Forward, FILTER);
-    let answers =
-        Expression::List(["established", "related"].map(|state| Expression::String(state.into())).into());
-    let state_of =
-        Expression::Named(NamedExpression::CT(CT { key: "state".into(), family: None, dir: None }));
-    add(batch, chain, vec![is(state_of, Operator::IN, answers), Statement::Accept(None)]);
+    // The host has no address among the containers before one is exposed, and nothing to answer Docker's for.
+    if !state.exposed.is_empty() {
+        let answers =
+            Expression::List(["established", "related"].map(|state| Expression::String(state.into())).into());
+        let state_of =
+            Expression::Named(NamedExpression::CT(CT { key: "state".into(), family: None, dir: None }));
+        add(batch, chain, vec![is(state_of, Operator::IN, answers), Statement::Accept(None)]);
+    }
     for docker in DOCKER_BRIDGES {
         add(
             batch,
@@ -163,17 +174,22 @@ fn input(batch: &mut Batch<'static>, state: &FirewallState) {
     let chain = "input";
     base_chain(batch, chain, NfChainType::Filter, NfHook::Input, FILTER);
     for from in DOCKER_BRIDGES.into_iter().chain([state.bridge.as_str()]) {
-        for protocol in ["tcp", "udp"] {
-            add(
-                batch,
-                chain,
-                vec![
-                    interface(MetaKey::Iifname, Operator::EQ, from),
-                    is(field(protocol, "dport"), Operator::EQ, Expression::Number(state.router_port.into())),
-                    Statement::Drop(None),
-                ],
-            );
-        }
+        // Where the port stands is the same in both protocols (`th`, nft(8)). Other protocols have no such bytes.
+        let transports = ["tcp", "udp"].map(|name| SetItem::Element(Expression::String(name.into())));
+        add(
+            batch,
+            chain,
+            vec![
+                interface(MetaKey::Iifname, Operator::EQ, from),
+                is(
+                    meta(MetaKey::L4proto),
+                    Operator::EQ,
+                    Expression::Named(NamedExpression::Set(transports.into())),
+                ),
+                is(field("th", "dport"), Operator::EQ, Expression::Number(state.router_port.into())),
+                Statement::Drop(None),
+            ],
+        );
     }
 }
 
@@ -289,6 +305,14 @@ mod tests {
     }
 
     #[test]
+    fn without_exposed_addresses_the_kernel_need_not_track_connections() {
+        let text = |exposed: &[&str]| serde_json::to_string(&rules(&state(exposed))).unwrap();
+        let tracks = |text: &str| text.contains(r#""ct""#) || text.contains(r#""type":"nat""#);
+        assert!(!tracks(&text(&[])));
+        assert!(tracks(&text(&["192.168.122.100/24"])));
+    }
+
+    #[test]
     fn each_exposed_subnet_is_translated_both_ways() {
         let rules = rules_of(&state(&["192.168.122.100/24", "fd00::100/64"]), "postrouting");
         assert_eq!(rules.len(), 4);
@@ -312,7 +336,7 @@ mod tests {
     #[test]
     fn the_routers_port_is_closed_to_containers() {
         let rules = rules_of(&state(&[]), "input");
-        assert_eq!(rules.len(), 6);
+        assert_eq!(rules.len(), 3);
         assert!(rules.iter().all(|rule| rule.contains("6783") && rule.contains("drop")));
     }
 
