@@ -67,8 +67,8 @@ fn the_kernel_lists_the_rules_it_was_given() {
         r#"iifname "docker*" oifname "weave" drop"#,
         r#"iifname "br-*" oifname "weave" drop"#,
         "type filter hook input priority filter; policy accept;",
-        r#"iifname "docker*" tcp dport 6783 drop"#,
-        r#"iifname "weave" udp dport 6783 drop"#,
+        r#"iifname "docker*" meta l4proto { tcp, udp } th dport 6783 drop"#,
+        r#"iifname "weave" meta l4proto { tcp, udp } th dport 6783 drop"#,
     ] {
         assert!(listed.contains(rule), "no `{rule}` in {listed}");
     }
