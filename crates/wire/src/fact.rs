@@ -2,28 +2,30 @@
 //!
 //! Signing and verifying need the identity's key and live in `mesh`; here are the layouts.
 
-use minicbor::{Decode, Encode};
-
 use crate::PeerName;
 
 const FIXED: usize = 6 + 32 + 2 + 8 + 8 + 4;
 const SIGNATURE: usize = 64;
 /// Longest fact, in bytes (P5.1).
-const MAX_FACT: usize = 64 * 1024;
+pub const MAX_FACT: usize = 64 * 1024;
+/// Longest payload that fits a fact (P5.1).
+pub const MAX_FACT_PAYLOAD: usize = MAX_FACT - FIXED - SIGNATURE;
 const DOMAIN: &[u8] = b"weave fact v1";
-const DIGEST_ENTRY: usize = 6 + 2 + 8 + 8;
 
 /// What a fact is about (P5.4). Any other number is kept and passed on as it is (P5.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FactKind(pub u16);
 
 impl FactKind {
-    /// Who the peer is: [`PeerFact`].
+    /// Who the peer is: [`PeerFact`](crate::PeerFact).
     pub const PEER: Self = Self(1);
-    /// Whom it is linked to: a list of [`LinkEntry`].
+    /// Whom it is linked to: a list of [`LinkEntry`](crate::LinkEntry).
     pub const LINKS: Self = Self(2);
-    /// Identities that it saw in use twice (P3.7), each with the address that the refused copy came from: a list of [`LinkEntry`].
+    /// Identities that it saw in use twice (P3.7), each with the address that the refused copy came from: a list of
+    /// [`LinkEntry`](crate::LinkEntry).
     pub const CONFLICTS: Self = Self(3);
+    /// Peers that its operator had removed (P5.8): a list of [`RemovedEntry`](crate::RemovedEntry).
+    pub const REMOVED: Self = Self(4);
 }
 
 /// One fact, as it travels.
@@ -45,7 +47,27 @@ pub struct Fact {
     pub signature: [u8; 64],
 }
 
-/// Why bytes are no fact, or text in one no value.
+/// A fact read where it lies, nothing copied: most facts that arrive are held already, and are dropped after a look
+/// at their version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FactView<'a> {
+    /// Who says it.
+    pub origin: PeerName,
+    /// The origin's Ed25519 public key.
+    pub public_key: &'a [u8; 32],
+    /// What it is about.
+    pub kind: FactKind,
+    /// Its incarnation and counter: newer statements of the same origin and kind have a greater version (P5.2).
+    pub version: (u64, u64),
+    /// The statement.
+    pub payload: &'a [u8],
+    /// Ed25519 over [`FactView::signed_bytes`].
+    pub signature: &'a [u8; 64],
+    /// Everything before the signature.
+    unsigned: &'a [u8],
+}
+
+/// Why bytes are no fact, or a payload not what its kind says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FactError {
     /// Ends too early.
@@ -83,28 +105,15 @@ impl Fact {
     /// # Errors
     /// When `b` is too short, too long, or its lengths disagree.
     pub fn decode(b: &[u8]) -> Result<Self, FactError> {
-        if b.len() > MAX_FACT {
-            return Err(FactError::Long);
-        }
-        let (fixed, rest) = b.split_first_chunk::<FIXED>().ok_or(FactError::Short)?;
-        let (origin, fixed) = fixed.split_first_chunk::<6>().ok_or(FactError::Short)?;
-        let (public_key, fixed) = fixed.split_first_chunk::<32>().ok_or(FactError::Short)?;
-        let (kind, fixed) = fixed.split_first_chunk::<2>().ok_or(FactError::Short)?;
-        let (incarnation, fixed) = fixed.split_first_chunk::<8>().ok_or(FactError::Short)?;
-        let (counter, fixed) = fixed.split_first_chunk::<8>().ok_or(FactError::Short)?;
-        let (len, _) = fixed.split_first_chunk::<4>().ok_or(FactError::Short)?;
-        let (payload, signature) = rest.split_last_chunk::<SIGNATURE>().ok_or(FactError::Short)?;
-        if payload.len() != u32::from_be_bytes(*len) as usize {
-            return Err(FactError::Short);
-        }
+        let view = FactView::decode(b)?;
         Ok(Self {
-            origin: PeerName::new(*origin),
-            public_key: *public_key,
-            kind: FactKind(u16::from_be_bytes(*kind)),
-            incarnation: u64::from_be_bytes(*incarnation),
-            counter: u64::from_be_bytes(*counter),
-            payload: payload.to_vec(),
-            signature: *signature,
+            origin: view.origin,
+            public_key: *view.public_key,
+            kind: view.kind,
+            incarnation: view.version.0,
+            counter: view.version.1,
+            payload: view.payload.to_vec(),
+            signature: *view.signature,
         })
     }
 
@@ -120,156 +129,39 @@ impl Fact {
     }
 }
 
-/// Payload of a *peer* fact (P5.4).
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct PeerFact {
-    /// Shown beside the name.
-    #[n(0)]
-    pub nickname: String,
-    /// The run.
-    #[n(1)]
-    pub uid: u64,
-    /// TCP port it listens on; 0: none.
-    #[n(2)]
-    pub port: u16,
-    /// Program version.
-    #[n(3)]
-    pub program: Option<String>,
-}
-
-impl PeerFact {
-    /// Its CBOR.
-    pub fn encode(&self) -> Vec<u8> {
-        cbor(self)
-    }
-
-    /// Reads a payload.
+impl<'a> FactView<'a> {
+    /// Reads one fact that fills `b`.
     ///
     /// # Errors
-    /// When it is not CBOR of this shape.
-    pub fn decode(b: &[u8]) -> Result<Self, FactError> {
-        minicbor::decode(b).map_err(|e| FactError::Payload(e.to_string()))
-    }
-}
-
-/// One link of a *links* fact (P5.4).
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct LinkEntry {
-    /// The neighbour.
-    #[n(0)]
-    #[cbor(with = "name_cbor")]
-    pub peer: PeerName,
-    /// Its address as the origin sees it.
-    #[n(1)]
-    pub address: String,
-    /// Whether the origin dialled, so that the address can be dialled.
-    #[n(2)]
-    pub outbound: bool,
-}
-
-/// CBOR of a *links* payload.
-pub fn encode_links(links: &[LinkEntry]) -> Vec<u8> {
-    cbor(links)
-}
-
-/// Reads a *links* payload.
-///
-/// # Errors
-/// When it is not CBOR of this shape.
-pub fn decode_links(b: &[u8]) -> Result<Vec<LinkEntry>, FactError> {
-    minicbor::decode(b).map_err(|e| FactError::Payload(e.to_string()))
-}
-
-/// One line of a digest (P5.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DigestEntry {
-    /// Whose fact.
-    pub origin: PeerName,
-    /// Which.
-    pub kind: FactKind,
-    /// Its incarnation and counter.
-    pub version: (u64, u64),
-}
-
-impl DigestEntry {
-    pub(crate) fn encode_all(entries: &[Self], out: &mut Vec<u8>) {
-        for e in entries {
-            out.extend_from_slice(&e.origin.bytes());
-            out.extend_from_slice(&e.kind.0.to_be_bytes());
-            out.extend_from_slice(&e.version.0.to_be_bytes());
-            out.extend_from_slice(&e.version.1.to_be_bytes());
+    /// When `b` is too short, too long, or its lengths disagree.
+    pub fn decode(b: &'a [u8]) -> Result<Self, FactError> {
+        if b.len() > MAX_FACT {
+            return Err(FactError::Long);
         }
-    }
-
-    pub(crate) fn decode_all(b: &[u8]) -> Result<Vec<Self>, FactError> {
-        let (entries, rest) = b.as_chunks::<DIGEST_ENTRY>();
-        if !rest.is_empty() {
+        let (unsigned, signature) = b.split_last_chunk::<SIGNATURE>().ok_or(FactError::Short)?;
+        let (origin, rest) = unsigned.split_first_chunk::<6>().ok_or(FactError::Short)?;
+        let (public_key, rest) = rest.split_first_chunk::<32>().ok_or(FactError::Short)?;
+        let (kind, rest) = rest.split_first_chunk::<2>().ok_or(FactError::Short)?;
+        let (incarnation, rest) = rest.split_first_chunk::<8>().ok_or(FactError::Short)?;
+        let (counter, rest) = rest.split_first_chunk::<8>().ok_or(FactError::Short)?;
+        let (len, payload) = rest.split_first_chunk::<4>().ok_or(FactError::Short)?;
+        if payload.len() != u32::from_be_bytes(*len) as usize {
             return Err(FactError::Short);
         }
-        Ok(entries
-            .iter()
-            .map(
-                |&[
-                    o0,
-                    o1,
-                    o2,
-                    o3,
-                    o4,
-                    o5,
-                    k0,
-                    k1,
-                    i0,
-                    i1,
-                    i2,
-                    i3,
-                    i4,
-                    i5,
-                    i6,
-                    i7,
-                    c0,
-                    c1,
-                    c2,
-                    c3,
-                    c4,
-                    c5,
-                    c6,
-                    c7,
-                ]| Self {
-                    origin: PeerName::new([o0, o1, o2, o3, o4, o5]),
-                    kind: FactKind(u16::from_be_bytes([k0, k1])),
-                    version: (
-                        u64::from_be_bytes([i0, i1, i2, i3, i4, i5, i6, i7]),
-                        u64::from_be_bytes([c0, c1, c2, c3, c4, c5, c6, c7]),
-                    ),
-                },
-            )
-            .collect())
-    }
-}
-
-/// CBOR of a value whose writer cannot fail: it goes to memory.
-pub(crate) fn cbor<T: Encode<()> + ?Sized>(value: &T) -> Vec<u8> {
-    minicbor::to_vec(value).unwrap_or_default()
-}
-
-/// A peer name in CBOR: a byte string of six.
-pub(crate) mod name_cbor {
-    use crate::PeerName;
-    use minicbor::decode::{Decoder, Error as DecodeError};
-    use minicbor::encode::{Encoder, Error as EncodeError, Write};
-
-    pub(crate) fn encode<C, W: Write>(
-        name: &PeerName,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
-        e.bytes(&name.bytes())?.ok()
+        Ok(Self {
+            origin: PeerName::new(*origin),
+            public_key,
+            kind: FactKind(u16::from_be_bytes(*kind)),
+            version: (u64::from_be_bytes(*incarnation), u64::from_be_bytes(*counter)),
+            payload,
+            signature,
+            unsigned,
+        })
     }
 
-    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<PeerName, DecodeError> {
-        let bytes = d.bytes()?;
-        bytes.try_into().map(PeerName::new).map_err(|_| DecodeError::message("a peer name has six bytes"))
+    /// The bytes that the signature covers (P5.1).
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        [DOMAIN, self.unsigned].concat()
     }
 }
 
@@ -300,35 +192,38 @@ mod tests {
     }
 
     #[test]
-    fn a_fact_over_64_kib_is_refused() {
+    fn a_fact_has_at_most_64_kib() {
         let mut b = Vec::new();
-        fact(vec![0; MAX_FACT]).encode(&mut b);
+        fact(vec![0; MAX_FACT_PAYLOAD]).encode(&mut b);
+        assert!(Fact::decode(&b).is_ok());
+        b.clear();
+        fact(vec![0; MAX_FACT_PAYLOAD + 1]).encode(&mut b);
         assert_eq!(Fact::decode(&b), Err(FactError::Long));
     }
 
     #[test]
-    fn payloads_of_both_known_kinds_survive() {
-        let peer = PeerFact { nickname: "h1".into(), uid: u64::MAX, port: 6783, program: None };
-        assert_eq!(PeerFact::decode(&peer.encode()), Ok(peer));
-        let links =
-            vec![LinkEntry { peer: PeerName::new([2; 6]), address: "[::1]:6783".into(), outbound: true }];
-        assert_eq!(decode_links(&encode_links(&links)), Ok(links));
-    }
-
-    #[test]
-    fn a_later_versions_extra_keys_are_skipped() {
-        // {0: "x", 1: 1, 2: 2, 9: "new"}
-        let b = [0xa4, 0x00, 0x61, b'x', 0x01, 0x01, 0x02, 0x02, 0x09, 0x63, b'n', b'e', b'w'];
-        assert_eq!(PeerFact::decode(&b).unwrap().nickname, "x");
+    fn a_view_says_what_the_fact_says() {
+        let (fact, mut b) = (fact(b"payload".to_vec()), Vec::new());
+        fact.encode(&mut b);
+        let view = FactView::decode(&b).unwrap();
+        assert_eq!((view.origin, view.kind, view.version), (fact.origin, fact.kind, fact.version()));
+        assert_eq!((view.payload, view.signature), (fact.payload.as_slice(), &fact.signature));
+        assert_eq!(view.signed_bytes(), fact.signed_bytes());
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(b in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Fact::decode(&b);
-            let _ = PeerFact::decode(&b);
-            let _ = decode_links(&b);
-            let _ = DigestEntry::decode_all(&b);
+        }
+
+        #[test]
+        fn what_is_cut_short_or_has_more_behind_it_is_no_fact(payload in proptest::collection::vec(any::<u8>(), 0..40), cut in 1usize..80, more in 1usize..80) {
+            let mut b = Vec::new();
+            fact(payload).encode(&mut b);
+            prop_assert_eq!(FactView::decode(&b[..b.len() - cut]), Err(FactError::Short));
+            b.extend(std::iter::repeat_n(0, more));
+            prop_assert_eq!(FactView::decode(&b), Err(FactError::Short));
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Messages on a link (P2.5 to P2.8).
 
+use std::sync::Arc;
+
 use minicbor::{Decode, Encode};
 use packet::VnetHdr;
 
-use crate::fact::{cbor, name_cbor};
-use crate::{DigestEntry, PeerName, Refuse};
+use crate::cbor::{cbor, name_cbor};
+use crate::{Digest, DigestEntry, Parcel, PeerName, Refuse};
 
 /// Longest message, its type byte included, in bytes (P2.5).
 pub const MAX_MESSAGE: usize = 1 << 20;
@@ -23,6 +25,10 @@ const FACTS: u8 = 0x07;
 const DIGEST: u8 = 0x08;
 const SESSION_OFFER: u8 = 0x09;
 const SESSION_ANSWER: u8 = 0x0a;
+const ANNOUNCE: u8 = 0x0b;
+const WANT: u8 = 0x0c;
+const PRUNE: u8 = 0x0d;
+const PARCEL: u8 = 0x0e;
 const FRAME: u8 = 0x40;
 /// From here on a type that is unknown closes the link (P2.6).
 const MUST_UNDERSTAND: u8 = 0x80;
@@ -95,19 +101,22 @@ pub enum Message {
     Ping(u64),
     /// I am.
     Pong(u64),
-    /// Facts, each still in its own encoding (P5.3).
-    Facts(Vec<Vec<u8>>),
-    /// What I have; the flag asks for yours (P5.6).
-    Digest {
-        /// Please answer with yours.
-        answer: bool,
-        /// What the sender holds.
-        entries: Vec<DigestEntry>,
-    },
+    /// Facts, each still in its own encoding (P5.3). Shared, as the same ones go to many neighbours.
+    Facts(Vec<Arc<[u8]>>),
+    /// What I have (P5.6).
+    Digest(Digest),
+    /// Facts that I have and did not send on this link (P5.5).
+    Announce(Vec<DigestEntry>),
+    /// Please send these, and new ones from now on without being asked (P5.5).
+    Want(Vec<DigestEntry>),
+    /// Please announce new facts from now on, instead of sending them (P5.5).
+    Prune,
     /// Opens an epoch (P4.1).
     SessionOffer(SessionKeyShare),
     /// Agrees to it.
     SessionAnswer(SessionKeyShare),
+    /// For a peer that is not a neighbour (P6.1).
+    Parcel(Parcel),
     /// A type below 0x80 that this program does not know: skip it (P2.6).
     Unknown(u8),
 }
@@ -146,13 +155,13 @@ impl Message {
             Self::Ping(token) => (PING, token.to_be_bytes().to_vec()),
             Self::Pong(token) => (PONG, token.to_be_bytes().to_vec()),
             Self::Facts(facts) => (FACTS, prefixed(facts)),
-            Self::Digest { answer, entries } => {
-                let mut b = vec![u8::from(*answer)];
-                DigestEntry::encode_all(entries, &mut b);
-                (DIGEST, b)
-            }
+            Self::Digest(digest) => (DIGEST, digest.encode()),
+            Self::Announce(lines) => (ANNOUNCE, encode_lines(lines)),
+            Self::Want(lines) => (WANT, encode_lines(lines)),
+            Self::Prune => (PRUNE, Vec::new()),
             Self::SessionOffer(s) => (SESSION_OFFER, cbor(s)),
             Self::SessionAnswer(s) => (SESSION_ANSWER, cbor(s)),
+            Self::Parcel(p) => (PARCEL, p.encode()),
             Self::Unknown(kind) => (*kind, Vec::new()),
         };
         let len = u32::try_from(body.len() + 1).unwrap_or(u32::MAX);
@@ -161,6 +170,18 @@ impl Message {
         out.push(kind);
         out.extend_from_slice(&body);
         out
+    }
+
+    /// How many bytes [`Message::encode`] gives. Quick for messages of the gossip, of which there are many.
+    pub fn encoded_len(&self) -> usize {
+        let body = match self {
+            Self::Facts(facts) => facts.iter().map(|fact| 4 + fact.len()).sum(),
+            Self::Digest(digest) => digest.encoded_len(),
+            Self::Announce(lines) | Self::Want(lines) => lines.len() * DigestEntry::LEN,
+            Self::Prune => 0,
+            _ => return self.encode().len(),
+        };
+        4 + 1 + body
     }
 
     /// Reads what follows the length: type and body. Frames are read by [`decode_frame`] before this is asked.
@@ -184,13 +205,14 @@ impl Message {
             PING => Self::Ping(token()?),
             PONG => Self::Pong(token()?),
             FACTS => Self::Facts(read_prefixed(body).ok_or(MessageError::Short(kind))?),
-            DIGEST => {
-                let (&flags, entries) = body.split_first().ok_or(MessageError::Short(kind))?;
-                let entries = DigestEntry::decode_all(entries).map_err(|e| odd(e.to_string()))?;
-                Self::Digest { answer: flags & 1 == 1, entries }
-            }
+            DIGEST => Self::Digest(Digest::decode(body).map_err(|e| odd(e.to_string()))?),
+            ANNOUNCE => Self::Announce(DigestEntry::decode_all(body).map_err(|e| odd(e.to_string()))?),
+            WANT => Self::Want(DigestEntry::decode_all(body).map_err(|e| odd(e.to_string()))?),
+            // A body would be a later version's; it asks for nothing else.
+            PRUNE => Self::Prune,
             SESSION_OFFER => Self::SessionOffer(minicbor::decode(body).map_err(|e| odd(e.to_string()))?),
             SESSION_ANSWER => Self::SessionAnswer(minicbor::decode(body).map_err(|e| odd(e.to_string()))?),
+            PARCEL => Self::Parcel(Parcel::decode(body).map_err(|e| odd(e.to_string()))?),
             FRAME | MUST_UNDERSTAND.. => return Err(MessageError::MustUnderstand(kind)),
             _ => Self::Unknown(kind),
         })
@@ -225,8 +247,14 @@ fn read_byte_strings(b: &[u8]) -> Result<Vec<Vec<u8>>, minicbor::decode::Error> 
     Ok(list.into_iter().map(Into::into).collect())
 }
 
-fn prefixed(list: &[Vec<u8>]) -> Vec<u8> {
+fn encode_lines(lines: &[DigestEntry]) -> Vec<u8> {
     let mut out = Vec::new();
+    DigestEntry::encode_all(lines, &mut out);
+    out
+}
+
+fn prefixed(list: &[Arc<[u8]>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(list.iter().map(|b| 4 + b.len()).sum());
     for b in list {
         out.extend_from_slice(&u32::try_from(b.len()).unwrap_or(u32::MAX).to_be_bytes());
         out.extend_from_slice(b);
@@ -234,12 +262,12 @@ fn prefixed(list: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-fn read_prefixed(mut b: &[u8]) -> Option<Vec<Vec<u8>>> {
+fn read_prefixed(mut b: &[u8]) -> Option<Vec<Arc<[u8]>>> {
     let mut list = Vec::new();
     while !b.is_empty() {
         let (len, rest) = b.split_first_chunk::<4>()?;
         let (item, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
-        list.push(item.to_vec());
+        list.push(item.into());
         b = rest;
     }
     Some(list)
@@ -248,13 +276,14 @@ fn read_prefixed(mut b: &[u8]) -> Option<Vec<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FactKind, RefuseCode};
+    use crate::{FactKind, ParcelKind, RefuseCode};
     use proptest::prelude::*;
 
     fn check(message: Message) {
         let b = message.encode();
         let (len, rest) = b.split_first_chunk::<4>().unwrap();
         assert_eq!(u32::from_be_bytes(*len) as usize, rest.len());
+        assert_eq!(message.encoded_len(), b.len());
         assert_eq!(Message::decode(rest), Ok(message));
     }
 
@@ -276,12 +305,22 @@ mod tests {
         }));
         check(Message::Ping(1));
         check(Message::Pong(u64::MAX));
-        check(Message::Facts(vec![vec![], vec![9; 100]]));
+        check(Message::Facts(vec![[].into(), [9; 100].into()]));
         let entry = DigestEntry { origin: PeerName::new([2; 6]), kind: FactKind::LINKS, version: (3, 4) };
-        check(Message::Digest { answer: true, entries: vec![entry, entry] });
+        check(Message::Digest(Digest::Whole(7)));
+        check(Message::Digest(Digest::Lines { answer: true, buckets: 5, lines: vec![entry, entry] }));
+        check(Message::Announce(vec![entry]));
+        check(Message::Want(vec![entry, entry]));
+        check(Message::Prune);
         let share = SessionKeyShare { epoch: 0, index: 1, public_key: vec![5; 32], cipher: Some(2) };
         check(Message::SessionOffer(share.clone()));
         check(Message::SessionAnswer(share));
+        check(Message::Parcel(Parcel {
+            hops: vec![PeerName::new([2; 6]), PeerName::new([4; 6])],
+            source: PeerName::new([6; 6]),
+            kind: ParcelKind::ANSWER,
+            body: vec![1; 100],
+        }));
     }
 
     #[test]
@@ -315,7 +354,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bodies_of_known_types_never_panic(kind in 1u8..0x0b, mut b in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bodies_of_known_types_never_panic(kind in 1u8..0x0f, mut b in proptest::collection::vec(any::<u8>(), 0..200)) {
             b.insert(0, kind);
             let _ = Message::decode(&b);
         }

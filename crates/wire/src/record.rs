@@ -1,8 +1,10 @@
-//! Records: what a UDP datagram holds (P4.3 to P4.10).
+//! Records: what a UDP datagram holds (P4.3 to P4.10). Records of other peers' sessions are in [`relay`](crate::RelayHeader).
 //!
 //! Only layouts live here. Sealing is the session's work, cutting and joining that of `packet`.
 
 use packet::SliceMeta;
+
+use crate::{GROUP_HEADER, GroupHeader};
 
 /// Bytes before the sealed payload: type, index, counter (P4.3). They are the associated data.
 pub const RECORD_HEADER: usize = 13;
@@ -25,10 +27,17 @@ const KIND_FRAME: u8 = 0;
 const KIND_SLICE: u8 = 1;
 const KIND_PROBE: u8 = 2;
 const KIND_ANSWER: u8 = 3;
+const KIND_GROUP: u8 = 4;
 
-/// Bytes a record adds to the largest Ethernet frame it carries, outer IP and UDP headers not counted.
+/// Bytes of a group payload before the payload of kind 0 or 1 (P4.5, kind 4).
+pub const GROUP_PREFIX: usize = 1 + GROUP_HEADER;
+
+/// Bytes a record adds to the largest Ethernet frame for one peer, outer IP and UDP headers not counted.
+pub const UNICAST_OVERHEAD: usize = RECORD_HEADER + SLICE_HEADER + TAG_LEN;
+
+/// Bytes a record adds to the largest Ethernet frame it carries, which is one for everyone; outer IP and UDP headers not counted.
 pub const fn max_record_overhead() -> usize {
-    RECORD_HEADER + SLICE_HEADER + TAG_LEN
+    UNICAST_OVERHEAD + GROUP_PREFIX
 }
 
 /// The AEAD of a record: its type byte (P4.3).
@@ -151,6 +160,13 @@ pub enum Payload<'a> {
         /// This slice's bytes of it.
         payload: &'a [u8],
     },
+    /// A frame for everyone, or one segment of it.
+    Group {
+        /// Which one.
+        group: GroupHeader,
+        /// A payload of kind 0 or 1.
+        inner: &'a [u8],
+    },
     /// A question whether this path works.
     Probe {
         /// To come back in the answer.
@@ -218,8 +234,22 @@ impl<'a> Payload<'a> {
                     arrived: Arrived::decode(rest),
                 })
             }
+            KIND_GROUP => {
+                let (group, inner) = b.get(1..).and_then(GroupHeader::split).ok_or(RecordError::Short)?;
+                match *inner.first().ok_or(RecordError::Short)? {
+                    KIND_FRAME | KIND_SLICE => Ok(Self::Group { group, inner }),
+                    _ => Err(RecordError::Kind),
+                }
+            }
             _ => Err(RecordError::Kind),
         }
+    }
+
+    /// The bytes before the inner payload of kind 4.
+    pub fn group_prefix(group: &GroupHeader) -> [u8; GROUP_PREFIX] {
+        let mut b = [KIND_GROUP; GROUP_PREFIX];
+        b[1..].copy_from_slice(&group.encode());
+        b
     }
 
     /// The bytes before the frame of a kind 0 payload.
@@ -277,70 +307,4 @@ impl Arrived {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_record_header_is_laid_out_as_p4_3_says() {
-        let h = RecordHeader { cipher: Cipher::Aes256Gcm, index: 0x0102_0304, counter: 5 };
-        let mut datagram = h.encode().to_vec();
-        assert_eq!(datagram, [1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
-        assert_eq!(RecordHeader::decode(&datagram), Err(RecordError::Short));
-        datagram.resize(RECORD_HEADER + 1 + TAG_LEN, 0);
-        assert_eq!(RecordHeader::decode(&datagram), Ok(h));
-        datagram[0] = 9;
-        assert_eq!(RecordHeader::decode(&datagram), Err(RecordError::Type));
-    }
-
-    #[test]
-    fn a_probe_has_the_size_that_is_probed() {
-        let mut b = Vec::new();
-        Payload::encode_probe(77, 1300, &mut b);
-        assert_eq!(b.len(), 1300);
-        assert_eq!(Payload::decode(&b), Ok(Payload::Probe { token: 77 }));
-    }
-
-    #[test]
-    fn an_answer_carries_back_the_address_seen_for_both_families() {
-        for seen in ["10.1.2.3:6783", "[2001:db8::1]:9"] {
-            let seen = seen.parse().unwrap();
-            let mut b = Vec::new();
-            let arrived = Arrived { opened: 1 << 40, forged: 3 };
-            Payload::encode_answer(1, 1400, seen, arrived, &mut b);
-            assert_eq!(RECORD_HEADER + b.len() + TAG_LEN, ANSWER_RECORD);
-            let answer = |arrived| Ok(Payload::Answer { token: 1, length: 1400, seen, arrived });
-            assert_eq!(Payload::decode(&b), answer(Some(arrived)));
-            b.push(7);
-            assert_eq!(Payload::decode(&b), answer(Some(arrived)), "what a later program may add");
-            b.truncate(ANSWER_LEN);
-            assert_eq!(Payload::decode(&b), answer(None), "from a program that does not count");
-        }
-    }
-
-    #[test]
-    fn a_slice_whose_headers_are_longer_than_the_record_is_refused() {
-        let meta = SliceMeta {
-            gso_type: 1,
-            slices: 3,
-            number: 1,
-            csum_start: 34,
-            gso_size: 1300,
-            train: 9,
-            headers_len: 54,
-        };
-        let mut b = Payload::slice_header(&meta).to_vec();
-        b.extend_from_slice(&[5; 53]);
-        assert_eq!(Payload::decode(&b), Err(RecordError::Lengths));
-        b.extend_from_slice(&[5, 7, 7]);
-        assert_eq!(Payload::decode(&b), Ok(Payload::Slice { meta, headers: &[5; 54], payload: &[7; 2] }));
-    }
-
-    proptest! {
-        #[test]
-        fn no_payload_makes_the_decoder_panic(b in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = Payload::decode(&b);
-            let _ = RecordHeader::decode(&b);
-        }
-    }
-}
+mod tests;

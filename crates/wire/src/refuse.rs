@@ -30,6 +30,8 @@ pub enum RefuseCode {
     WrongPeer = 11,
     /// Nothing arrived for too long.
     Silent = 12,
+    /// Other links reach this peer (P8.3).
+    NotNeeded = 13,
 }
 
 impl RefuseCode {
@@ -48,6 +50,7 @@ impl RefuseCode {
             10 => Self::ShuttingDown,
             11 => Self::WrongPeer,
             12 => Self::Silent,
+            13 => Self::NotNeeded,
             _ => return None,
         })
     }
@@ -56,7 +59,12 @@ impl RefuseCode {
     pub const fn is_final(self) -> bool {
         !matches!(
             self,
-            Self::IdentityInUse | Self::Duplicate | Self::LimitReached | Self::ShuttingDown | Self::Silent
+            Self::IdentityInUse
+                | Self::Duplicate
+                | Self::LimitReached
+                | Self::ShuttingDown
+                | Self::Silent
+                | Self::NotNeeded
         )
     }
 }
