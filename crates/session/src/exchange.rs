@@ -1,5 +1,7 @@
 //! Agreement on the keys of one epoch (P4.1, P4.2).
 
+use std::fmt;
+
 use aws_lc_rs::aead::{AES_256_GCM, Algorithm, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 use aws_lc_rs::agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
@@ -12,12 +14,12 @@ use crate::{Opener, Sealer};
 const KEY_LEN: usize = 32;
 const INFO: &[u8] = b"weave record v1 ";
 
-/// Which end of the link dialled; it says whose key is whose.
+/// Which end of the link dialled, or offered where there is no link (P6.3); it says whose key is whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Opened the TCP connection.
+    /// Opened the TCP connection, or offered.
     Dialler,
-    /// Accepted it.
+    /// Accepted it, or answered.
     Acceptor,
 }
 
@@ -54,6 +56,12 @@ pub struct KeyExchange {
     public: Vec<u8>,
 }
 
+impl fmt::Debug for KeyExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyExchange")
+    }
+}
+
 impl KeyExchange {
     /// Draws a fresh key pair.
     ///
@@ -73,7 +81,7 @@ impl KeyExchange {
 
     /// The keys of this epoch (P4.2): to seal for the other end, whose index is `peer_index`, and to open what it sends.
     ///
-    /// `exported` is the link's exporter output for the epoch.
+    /// `exported` is the link's exporter output, or what stands in its place between peers that share no link (P6.3).
     ///
     /// # Errors
     /// When the other end's public key is unusable.

@@ -7,10 +7,9 @@
 
 mod exchange;
 mod opener;
-mod replay;
 mod sealer;
 
 pub use exchange::{KeyExchange, Role, SessionError, preferred_cipher};
 pub use opener::{OpenError, Opener};
-pub use replay::{REPLAY_WINDOW, ReplayWindow};
 pub use sealer::{SealError, Sealer};
+pub use wire::{REPLAY_WINDOW, ReplayWindow};

@@ -1,9 +1,9 @@
-//! Sealing records (P4.3, P4.4).
+//! Sealing records (P4.3, P4.4), and the clear part of relayed ones (P6.4).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
-use wire::{Cipher, RECORD_HEADER, RecordHeader, TAG_LEN};
+use wire::{Cipher, Hops, RECORD_HEADER, RecordHeader, RelayHeader, TAG_LEN};
 
 /// A new epoch is due from here on (P4.1).
 const REKEY_AFTER: u64 = 1 << 32;
@@ -39,11 +39,7 @@ impl Sealer {
     /// # Errors
     /// When the key is used up; nothing is appended then.
     pub fn seal(&self, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), SealError> {
-        // Relaxed: the counter only has to be unique; nothing else is published with it.
-        let counter = self.next.fetch_add(1, Ordering::Relaxed);
-        if counter >= HARD_LIMIT {
-            return Err(SealError::UsedUp);
-        }
+        let counter = self.count()?;
         let start = out.len();
         let header = RecordHeader { cipher: self.cipher, index: self.index, counter }.encode();
         out.extend_from_slice(&header);
@@ -62,6 +58,37 @@ impl Sealer {
                 Err(SealError::Crypto)
             }
         }
+    }
+
+    /// Appends `record`, which is of another session, behind a header that tells the peer where it goes on to (P6.4). The counter is
+    /// the one of all records.
+    ///
+    /// # Errors
+    /// When the key is used up; nothing is appended then.
+    pub fn seal_relay(&self, hops: Hops<'_>, record: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+        let counter = self.count()?;
+        let start = out.len();
+        out.extend_from_slice(&RelayHeader::encode(hops, self.index, counter));
+        out.extend_from_slice(hops.bytes());
+        let (_, clear) = out.split_at(start);
+        match self.key.seal_in_place_separate_tag(nonce(counter), Aad::from(clear), &mut []) {
+            Ok(tag) => {
+                debug_assert_eq!(tag.as_ref().len(), TAG_LEN);
+                out.extend_from_slice(tag.as_ref());
+                out.extend_from_slice(record);
+                Ok(())
+            }
+            Err(_) => {
+                out.truncate(start);
+                Err(SealError::Crypto)
+            }
+        }
+    }
+
+    fn count(&self) -> Result<u64, SealError> {
+        // Relaxed: the counter only has to be unique; nothing else is published with it.
+        let counter = self.next.fetch_add(1, Ordering::Relaxed);
+        if counter < HARD_LIMIT { Ok(counter) } else { Err(SealError::UsedUp) }
     }
 
     /// Records sealed so far.
@@ -105,6 +132,7 @@ mod tests {
         seal.skip_to(HARD_LIMIT);
         let mut out = vec![7];
         assert_eq!(seal.seal(&[b"x"], &mut out), Err(SealError::UsedUp));
+        assert_eq!(seal.seal_relay(Hops::default(), b"x", &mut out), Err(SealError::UsedUp));
         assert_eq!(out, [7]);
     }
 
