@@ -4,6 +4,17 @@ use std::sync::Arc;
 
 use crate::HopPath;
 
+/// One frame of a batch, or one relayed record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchEnd {
+    /// Where what follows it begins.
+    pub at: usize,
+    /// Segments it stands for.
+    pub frames: u64,
+    /// Its bytes, without what precedes it on the wire.
+    pub frame_bytes: u64,
+}
+
 /// Bytes on their way out, kept by the thread that sends, so that paths need neither allocate nor lock per frame.
 ///
 /// Which of its fields a path uses, and how, is the path's affair; between a flush and the next send it is empty.
@@ -19,8 +30,8 @@ pub struct Batch {
     pub frames: u64,
     /// Bytes of those frames.
     pub frame_bytes: u64,
-    /// Where each frame ends, and how many segments it stands for: for a path that may have to drop some of them after all.
-    pub ends: Vec<(usize, u64)>,
+    /// Where each frame ends: for a path that may have to drop some of them after all.
+    pub ends: Vec<BatchEnd>,
     /// The neighbour's path that `bytes` is laid out for, where that is not the path the batch belongs to.
     pub via: Option<Arc<dyn HopPath>>,
     /// One record that is being made before it is laid out for `via`.

@@ -5,9 +5,13 @@ use std::time::{Duration, Instant};
 
 use packet::checksum::Sum;
 use packet::{SuperFrame, VnetHdr};
-use wire::PeerName;
+use wire::{GroupHeader, Hops, PeerName};
 
-use crate::{Batch, Drop, FramePath, FrameSink, TapFrame};
+use crate::{Batch, Drop, FramePath, FrameSink, Outbox, TapFrame};
+
+mod hops;
+
+pub use hops::{HopEnds, HopHarness, run_hops};
 
 /// How long a frame may take to arrive, before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,12 +47,24 @@ pub fn run(harness: &mut dyn Harness) {
     a_closed_path_refuses(harness);
 }
 
-/// Remembers what arrived, cut into segments with full checksums.
+/// Something that arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Got {
+    /// One segment with its full checksum, and who sent it.
+    Frame(PeerName, Vec<u8>),
+    /// One segment of a frame for everyone, who passed it on, and the header with the segment's own number.
+    Group(PeerName, GroupHeader, Vec<u8>),
+    /// Who relayed it, the names, the record.
+    Relayed(PeerName, Vec<u8>, Vec<u8>),
+}
+
+/// Remembers what arrived.
 #[derive(Default)]
-struct Arrived(Mutex<Vec<(PeerName, Vec<u8>)>>);
+struct Arrived(Mutex<Vec<Got>>);
 
 impl Arrived {
-    fn take(&self, n: usize) -> Vec<(PeerName, Vec<u8>)> {
+    /// What arrived, as soon as it is `n` things.
+    fn things(&self, n: usize) -> Vec<Got> {
         let until = Instant::now() + PATIENCE;
         loop {
             let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,13 +75,33 @@ impl Arrived {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+
+    /// The same where nothing but frames can be.
+    fn take(&self, n: usize) -> Vec<(PeerName, Vec<u8>)> {
+        let frame = |got| match got {
+            Got::Frame(peer, bytes) => (peer, bytes),
+            other => panic!("{other:?} arrived, which nobody sent"),
+        };
+        self.things(n).into_iter().map(frame).collect()
+    }
+
+    fn add(&self, things: impl Iterator<Item = Got>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(things);
+    }
 }
 
 impl FrameSink for Arrived {
     fn deliver(&self, peer: PeerName, frame: TapFrame<'_>) {
-        let segments = segments(frame.frame());
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        list.extend(segments.into_iter().map(|s| (peer, s)));
+        self.add(segments(frame.frame()).into_iter().map(|s| Got::Frame(peer, s)));
+    }
+
+    fn deliver_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, _: &mut Outbox) {
+        let numbered = (0..).zip(segments(frame.frame()));
+        self.add(numbered.map(|(n, s)| Got::Group(from, group.plus(n), s)));
+    }
+
+    fn relay(&self, from: PeerName, hops: Hops<'_>, record: &mut [u8], _: &mut Outbox) {
+        self.add(std::iter::once(Got::Relayed(from, hops.bytes().to_vec(), record.to_vec())));
     }
 }
 
@@ -139,6 +175,14 @@ struct Slow;
 
 impl FrameSink for Slow {
     fn deliver(&self, _: PeerName, _: TapFrame<'_>) {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+
+    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+
+    fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {
         std::thread::sleep(Duration::from_micros(200));
     }
 }

@@ -33,7 +33,7 @@ pub enum Drop {
     Loop,
     /// The destination is on the sender's side already.
     Local,
-    /// A frame for everyone that was here before (P7.2).
+    /// A frame for everyone that was here before (P7.2), or of a source too many to tell.
     Duplicate,
     /// The next peer on the way of a record or parcel is no neighbour (P6.1).
     NoRoute,
@@ -106,7 +106,7 @@ impl DropCounters {
     }
 }
 
-/// Counts of one path. A super-frame counts as the frames it stands for.
+/// Counts of one path. A super-frame counts as the frames it stands for, a relayed record as one frame.
 #[derive(Debug, Default)]
 pub struct PathCounters {
     /// Frames sent.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use packet::{Gatherer, SuperFrame};
-use wire::PeerName;
+use wire::{GroupHeader, Hops, PeerName};
 
-use crate::{Drop, FrameSink, PathCounters, TapFrame};
+use crate::{Drop, FrameSink, Outbox, PathCounters, TapFrame};
 
 /// Hands the frames of one peer to the sink: checked, counted, and where the sink takes super-frames, the datagrams of a flow
 /// gathered into one.
@@ -42,6 +42,29 @@ impl Inbox {
             return;
         }
         sink.deliver(*peer, frame);
+    }
+
+    /// Takes one frame for everyone, laid out like any (P7). It is not gathered with others: each has a header of its own.
+    pub fn group_frame(
+        &mut self,
+        group: &GroupHeader,
+        bytes: &[u8],
+        counters: &PathCounters,
+        out: &mut Outbox,
+    ) {
+        let Ok(frame) = TapFrame::checked(bytes) else {
+            return counters.drops.add(Drop::Malformed, 1);
+        };
+        count(frame.frame(), counters);
+        // What came before it goes before it (C2).
+        self.flush(counters);
+        self.sink.deliver_group(self.peer, group, frame, out);
+    }
+
+    /// Takes a record of other peers' session (P6.4). It counts as one frame.
+    pub fn relay(&mut self, hops: Hops<'_>, record: &mut [u8], counters: &PathCounters, out: &mut Outbox) {
+        counters.received(1, record.len() as u64);
+        self.sink.relay(self.peer, hops, record, out);
     }
 
     /// Hands over what is held back.
@@ -81,6 +104,7 @@ mod tests {
     use super::*;
 
     const P: PeerName = PeerName::new([2, 0, 0, 0, 0, 9]);
+    const SOURCE: PeerName = PeerName::new([2, 0, 0, 0, 0, 8]);
 
     #[derive(Default)]
     struct Tap {
@@ -96,6 +120,15 @@ mod tests {
 
         fn takes_udp_trains(&self) -> bool {
             self.trains.load(Relaxed)
+        }
+
+        fn deliver_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, _: &mut Outbox) {
+            assert_eq!((from, group.source), (P, SOURCE));
+            self.segments.lock().unwrap().push(100 + frame.frame().segments());
+        }
+
+        fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {
+            unreachable!("nothing is relayed here");
         }
     }
 
@@ -138,11 +171,29 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_for_everyone_is_not_gathered_and_overtakes_nothing() {
+        let tap = Arc::new(Tap::default());
+        tap.trains.store(true, Relaxed);
+        let (counters, mut out) = (PathCounters::default(), Outbox::new());
+        let mut inbox = Inbox::new(P, Arc::clone(&tap) as Arc<dyn FrameSink>);
+        inbox.frame(&datagram(0), &counters);
+        inbox.frame(&datagram(1), &counters);
+        let group = GroupHeader { source: SOURCE, run: 1, sequence: 1 };
+        inbox.group_frame(&group, &datagram(2), &counters, &mut out);
+        assert_eq!(*tap.segments.lock().unwrap(), [2, 101]);
+        assert!(inbox.is_empty());
+        assert_eq!(counters.rx_frames.load(Relaxed), 3);
+    }
+
+    #[test]
     fn what_is_no_frame_is_counted_and_nothing_else() {
         let counters = PathCounters::default();
         let mut inbox = Inbox::new(P, Arc::new(Tap::default()));
         inbox.frame(&[0; 15], &counters);
         assert_eq!(counters.drops.get(Drop::Malformed), 1);
+        let group = GroupHeader { source: SOURCE, run: 1, sequence: 1 };
+        inbox.group_frame(&group, &[0; 15], &counters, &mut Outbox::new());
+        assert_eq!(counters.drops.get(Drop::Malformed), 2);
         assert!(inbox.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! [`FramePath`], [`HopPath`] and [`FrameSink`].
+//! [`FramePath`], [`HopPath`], [`FrameSink`] and [`RecordSink`].
 
 use std::net::SocketAddr;
 
@@ -96,9 +96,18 @@ pub trait FrameSink: Send + Sync + 'static {
     /// Takes a record that came straight from `from`, of a session the receiver does not know.
     ///
     /// # Errors
-    /// When nobody else knows it either.
-    fn record(&self, from: SocketAddr, record: &mut [u8]) -> Result<(), Drop> {
-        let _ = (from, record);
+    /// When nobody else knows it either, or it is of no use; the receiver counts it.
+    fn record(&self, from: SocketAddr, record: &mut [u8], out: &mut Outbox) -> Result<(), Drop> {
+        let _ = (from, record, out);
         Err(Drop::UnknownSession)
     }
+}
+
+/// Where records for this host go whose session is with a peer that is no neighbour.
+pub trait RecordSink: Send + Sync + 'static {
+    /// Opens a record where it lies and hands on what is in it. It came straight from the address `from`, or through a relay.
+    ///
+    /// # Errors
+    /// When it is of no use; whoever called counts it.
+    fn record(&self, from: Option<SocketAddr>, record: &mut [u8], out: &mut Outbox) -> Result<(), Drop>;
 }
