@@ -7,7 +7,10 @@ use std::hint::black_box;
 
 use packet::{Joiner, SuperFrame};
 use session::{Opener, ReplayWindow};
-use wire::{Cipher, FRAME_HEADER, Payload, RECORD_HEADER, RecordHeader, SLICE_HEADER, TAG_LEN};
+use wire::{
+    Cipher, FRAME_HEADER, Hops, Payload, RECORD_HEADER, RELAY_OVERHEAD, RecordHeader, RelayHeader,
+    SLICE_HEADER, TAG_LEN,
+};
 
 use super::fixture::{self, BATCH, GSO_SIZE, HEADERS, PAYLOAD, SEGMENTS};
 use super::{Entry, Scenario};
@@ -28,6 +31,7 @@ pub(crate) const ALL: &[Entry] = &[
     Entry { name: "cut-and-seal/chacha20", build: || cut_and_seal(Cipher::ChaCha20Poly1305) },
     Entry { name: "open-and-join/aes-gcm", build: || open_and_join(Cipher::Aes256Gcm) },
     Entry { name: "open-and-join/chacha20", build: || open_and_join(Cipher::ChaCha20Poly1305) },
+    Entry { name: "relay/1400-bytes", build: relay },
     Entry { name: "replay/in-order", build: || replay(|counter| counter) },
     Entry { name: "replay/reordered", build: || replay(|counter| counter ^ 63) },
 ];
@@ -122,6 +126,35 @@ fn open_and_join(cipher: Cipher) -> Scenario {
             }
         }
         usize::from(segments == SEGMENTS)
+    })
+}
+
+/// What a relay does with records of others: the neighbour's tag is checked, and one made for the next neighbour.
+fn relay() -> Scenario {
+    const RECORD: usize = 1400;
+    let (from, mut opener) = fixture::session(Cipher::Aes256Gcm);
+    let (to, _) = fixture::session(Cipher::Aes256Gcm);
+    let names = [[2; 6]; 2];
+    let prepare = move || {
+        let mut out = Vec::with_capacity(ROOM);
+        let hops = Hops::new(&names).unwrap_or_default();
+        (0..BATCH).for_each(|_| _ = from.seal_relay(hops, &[7; RECORD], &mut out));
+        out
+    };
+    let mut out = Vec::with_capacity(ROOM);
+    Scenario::consuming("record", BATCH, BATCH * RECORD, prepare, move |records| {
+        out.clear();
+        let mut pass_on = |datagram: &mut [u8]| {
+            let (header, record) = RelayHeader::split(black_box(datagram)).ok()?;
+            opener.verify_relay(&header).ok()?;
+            let (_, hops) = header.hops.next()?;
+            to.seal_relay(black_box(hops), record, &mut out).ok()
+        };
+        let length = RELAY_OVERHEAD + 12 + RECORD;
+        let passed = records.chunks_mut(length).filter(|datagram| datagram.len() == length);
+        let passed = passed.filter_map(&mut pass_on).count();
+        black_box(&out);
+        passed
     })
 }
 

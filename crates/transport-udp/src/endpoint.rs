@@ -8,15 +8,15 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use packet::Joiner;
+use records::{Session, UdpEvent};
 use session::Opener;
 use transport::{DropCounters, FrameSink, Inbox};
 use wire::PeerName;
 
 use crate::coalescing::{Coalescing, Received};
 use crate::receiver::{Receiver, Shared, Tally};
-use crate::sessions::{Change, Session};
-use crate::{Socket, UdpEvent, UdpPath};
+use crate::sessions::{Change, Entry};
+use crate::{Socket, UdpPath};
 
 /// Why there is no UDP.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,7 @@ impl UdpTransport {
             wake: Arc::clone(&transport.wake),
             drops: Arc::clone(&transport.drops),
             tally: Arc::clone(&transport.tally),
+            sink: Arc::clone(&transport.sink),
             events,
         });
         Ok((transport, receiver))
@@ -99,11 +100,12 @@ impl UdpTransport {
         Arc::clone(&self.socket)
     }
 
-    /// Opens records with this index from now on.
+    /// Opens records of the neighbour `peer` with this index from now on. Those with an index that is not known go to
+    /// [`FrameSink::record`].
     pub fn install(&self, index: u32, peer: PeerName, opener: Opener, path: Arc<UdpPath>) {
         let inbox = Inbox::new(peer, Arc::clone(&self.sink));
-        let session = Session { opener, joiner: Joiner::new(), inbox, path, last_from: None };
-        self.change(Change::Install(index, Box::new(session)));
+        let session = Session::with_neighbour(opener, inbox);
+        self.change(Change::Install(index, Box::new(Entry { session, path, last_from: None })));
     }
 
     /// Forgets an index.

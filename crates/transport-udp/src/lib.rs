@@ -2,6 +2,7 @@
 //!
 //! One socket serves all peers. [`UdpTransport`] owns it and the thread that receives; a [`UdpPath`] seals and sends to one peer from
 //! whichever thread calls it. Sessions are agreed on elsewhere: [`UdpTransport::install`] hands over an opener, [`UdpPath::rekey`] a sealer.
+//! Records that are on their way to another peer (P6.4) go to the sink, and what it has them do next leaves at the end of each batch.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod trust;
 
 pub use endpoint::{UdpError, UdpTransport};
 pub use path::{Sent, UdpPath};
-pub use receiver::{Receiver, UdpEvent};
+pub use receiver::Receiver;
+pub use records::UdpEvent;
 pub use socket::Socket;
 pub use trust::{PACE, Sample, Trust, Why};

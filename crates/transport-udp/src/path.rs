@@ -3,13 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use packet::SuperFrame;
+use records::{DirectPath, TrainNumbers, for_each_payload};
 use session::{SealError, Sealer};
-use transport::{Batch, Drop, FramePath, PathCounters, PathKind};
-use wire::{Arrived, Payload, RECORD_HEADER, TAG_LEN};
+use transport::{Batch, Drop, FramePath, HopPath, PathCounters, PathKind};
+use wire::{
+    Arrived, GroupHeader, Hops, Payload, PeerName, RECORD_HEADER, RELAY_OVERHEAD, TAG_LEN, UNICAST_OVERHEAD,
+};
 
 use crate::Socket;
 
@@ -33,7 +36,8 @@ pub struct UdpPath {
     sealer: ArcSwap<Sealer>,
     remote: ArcSwap<SocketAddr>,
     max_frame: usize,
-    train: AtomicU16,
+    max_relayed: AtomicUsize,
+    train_numbers: TrainNumbers,
     closed: AtomicBool,
     counters: PathCounters,
     /// Whether records may leave in trains.
@@ -48,15 +52,18 @@ pub struct UdpPath {
 }
 
 impl UdpPath {
-    /// A way to `remote` for frames of up to `max_frame` bytes.
-    pub fn new(socket: Arc<Socket>, sealer: Sealer, remote: SocketAddr, max_frame: usize) -> Self {
+    /// A way to `remote` for frames of up to `max_frame` bytes. The sealer is the session's, whichever paths use it beside this one:
+    /// its counter must be one (P4.4).
+    pub fn new(socket: Arc<Socket>, sealer: Arc<Sealer>, remote: SocketAddr, max_frame: usize) -> Self {
         let trains = socket.no_trains().is_none();
         Self {
             socket,
-            sealer: ArcSwap::from_pointee(sealer),
+            sealer: ArcSwap::new(sealer),
             remote: ArcSwap::from_pointee(remote),
             max_frame,
-            train: AtomicU16::new(0),
+            // What full-size probes show to fit, with nothing but a relayed record's own header.
+            max_relayed: AtomicUsize::new(max_frame + wire::max_record_overhead() - RELAY_OVERHEAD),
+            train_numbers: TrainNumbers::default(),
             closed: AtomicBool::new(false),
             counters: PathCounters::default(),
             trains: AtomicBool::new(trains),
@@ -95,19 +102,9 @@ impl UdpPath {
         Sent { records: self.sent.load(Ordering::Relaxed), in_trains }
     }
 
-    /// Counts a record with a frame that opened. For the receiving thread alone, which saves the bus lock.
-    pub(crate) fn count_opened(&self) {
-        self.opened.store(self.opened.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    /// Counts a record that did not. For the receiving thread alone.
-    pub(crate) fn count_forged(&self) {
-        self.forged.store(self.forged.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
     /// Takes up the key of a new epoch.
-    pub fn rekey(&self, sealer: Sealer) {
-        self.sealer.store(Arc::new(sealer));
+    pub fn rekey(&self, sealer: Arc<Sealer>) {
+        self.sealer.store(sealer);
     }
 
     /// Where records go.
@@ -140,6 +137,17 @@ impl UdpPath {
         self.max_frame + wire::max_record_overhead()
     }
 
+    /// Length of the relayed record that carries the largest frame behind so many names, in bytes (P6.4): what a probe must show to
+    /// fit before [`set_max_relayed`](Self::set_max_relayed) is told of it.
+    pub const fn relayed_record(&self, names: usize) -> usize {
+        RELAY_OVERHEAD + names * PeerName::LEN + self.max_frame + UNICAST_OVERHEAD
+    }
+
+    /// Sets the longest datagram that is known to pass, in bytes; relayed records may be as long.
+    pub fn set_max_relayed(&self, datagram: usize) {
+        self.max_relayed.store(datagram.saturating_sub(RELAY_OVERHEAD), Ordering::Relaxed);
+    }
+
     /// Sends a probe in a record of `length` bytes.
     ///
     /// # Errors
@@ -154,27 +162,15 @@ impl UdpPath {
         self.send_control(to, &payload)
     }
 
-    /// Answers a probe.
-    pub(crate) fn answer(&self, to: SocketAddr, token: u64, length: u16) -> io::Result<()> {
-        let mut payload = Vec::new();
-        let arrived = Arrived {
-            opened: self.opened.load(Ordering::Relaxed),
-            forged: self.forged.load(Ordering::Relaxed),
-        };
-        Payload::encode_answer(token, length, to, arrived, &mut payload);
-        self.send_control(to, &payload)
-    }
-
     fn send_control(&self, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
         let mut record = Vec::with_capacity(RECORD_HEADER + payload.len() + TAG_LEN);
         self.sealer.load().seal(&[payload], &mut record).map_err(io::Error::other)?;
         self.socket.send(to, &record, record.len(), false).map(drop)
     }
 
-    /// Appends one record; first sends what waits, if the record cannot join it in one train: all datagrams of a train but
-    /// the last have one length (udp(7), UDP_SEGMENT).
-    fn push(&self, sealer: &Sealer, parts: &[&[u8]], batch: &mut Batch) -> Result<(), SealError> {
-        let len = RECORD_HEADER + parts.iter().map(|p| p.len()).sum::<usize>() + TAG_LEN;
+    /// Makes room for a record of `len` bytes; first sends what waits, if the record cannot join it in one train: all datagrams of a
+    /// train but the last have one length (udp(7), UDP_SEGMENT).
+    fn make_room(&self, len: usize, batch: &mut Batch) {
         let last_is_short = batch.bytes.len() != batch.segment * batch.datagrams;
         if batch.datagrams > 0
             && (last_is_short
@@ -184,13 +180,32 @@ impl UdpPath {
         {
             self.transmit(batch);
         }
-        sealer.seal(parts, &mut batch.bytes)?;
-        if batch.datagrams == 0 {
-            batch.segment = len;
+    }
+
+    fn send_frame(
+        &self,
+        group: Option<&GroupHeader>,
+        frame: &SuperFrame<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), Drop> {
+        let frames = frame.segments() as u64;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(self.counters.dropped(Drop::Closed, frames));
         }
-        batch.datagrams += 1;
-        batch.frames += 1;
-        Ok(())
+        if frame.longest_segment() > self.max_frame {
+            return Err(self.counters.dropped(Drop::TooBig, frames));
+        }
+        let sealer = self.sealer.load();
+        let mut sealed = 0;
+        let result = for_each_payload(frame, group, &self.train_numbers, |parts, bytes| {
+            let len = RECORD_HEADER + parts.iter().map(|p| p.len()).sum::<usize>() + TAG_LEN;
+            self.make_room(len, batch);
+            sealer.seal(parts, &mut batch.bytes)?;
+            appended(batch, len, bytes);
+            sealed += 1;
+            Ok::<_, SealError>(())
+        });
+        result.map_err(|_| self.counters.dropped(Drop::KeyUsedUp, frames.saturating_sub(sealed)))
     }
 
     fn transmit(&self, batch: &mut Batch) {
@@ -233,37 +248,7 @@ impl FramePath for UdpPath {
     }
 
     fn send(&self, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop> {
-        let frames = frame.segments() as u64;
-        if self.closed.load(Ordering::Acquire) {
-            return Err(self.counters.dropped(Drop::Closed, frames));
-        }
-        if frame.longest_segment() > self.max_frame {
-            return Err(self.counters.dropped(Drop::TooBig, frames));
-        }
-        let sealer = self.sealer.load();
-        let mut sealed = 0;
-        let mut seal = |parts: &[&[u8]], bytes: usize, batch: &mut Batch| {
-            self.push(&sealer, parts, batch).map(|()| {
-                sealed += 1;
-                batch.frame_bytes += bytes as u64;
-            })
-        };
-        let result = match frame.trains() {
-            None => {
-                let hdr = frame.hdr();
-                let header = Payload::frame_header(hdr.flags, hdr.csum_start, hdr.csum_offset);
-                seal(&[&header, frame.frame()], frame.frame().len(), batch)
-            }
-            Some(mut trains) => trains.try_for_each(|train| {
-                // Relaxed: neighbouring trains of one thread only have to differ.
-                let number = self.train.fetch_add(1, Ordering::Relaxed);
-                train.slices(number).try_for_each(|slice| {
-                    let parts = [&Payload::slice_header(&slice.meta)[..], train.headers(), slice.payload];
-                    seal(&parts, train.headers().len() + slice.payload.len(), batch)
-                })
-            }),
-        };
-        result.map_err(|_| self.counters.dropped(Drop::KeyUsedUp, frames.saturating_sub(sealed)))
+        self.send_frame(None, frame, batch)
     }
 
     fn flush(&self, batch: &mut Batch) {
@@ -273,6 +258,63 @@ impl FramePath for UdpPath {
     fn counters(&self) -> &PathCounters {
         &self.counters
     }
+}
+
+impl HopPath for UdpPath {
+    fn send_group(&self, group: &GroupHeader, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop> {
+        self.send_frame(Some(group), frame, batch)
+    }
+
+    fn max_relayed(&self) -> usize {
+        self.max_relayed.load(Ordering::Relaxed)
+    }
+
+    fn relay(&self, hops: Hops<'_>, record: &[u8], batch: &mut Batch) -> Result<(), Drop> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(self.counters.dropped(Drop::Closed, 1));
+        }
+        let len = hops.bytes().len() + record.len();
+        if len > self.max_relayed() {
+            return Err(self.counters.dropped(Drop::TooBig, 1));
+        }
+        let len = RELAY_OVERHEAD + len;
+        self.make_room(len, batch);
+        let sealed = self.sealer.load().seal_relay(hops, record, &mut batch.bytes);
+        sealed.map_err(|_| self.counters.dropped(Drop::KeyUsedUp, 1))?;
+        appended(batch, len, record.len());
+        Ok(())
+    }
+}
+
+impl DirectPath for UdpPath {
+    fn answer(&self, to: SocketAddr, token: u64, length: u16) -> io::Result<()> {
+        let mut payload = Vec::new();
+        let arrived = Arrived {
+            opened: self.opened.load(Ordering::Relaxed),
+            forged: self.forged.load(Ordering::Relaxed),
+        };
+        Payload::encode_answer(token, length, to, arrived, &mut payload);
+        self.send_control(to, &payload)
+    }
+
+    fn count_opened(&self) {
+        // One thread writes: no bus lock.
+        self.opened.store(self.opened.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    fn count_forged(&self) {
+        self.forged.store(self.forged.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
+/// Notes that a record of `len` bytes was appended, which carries so many bytes of a frame.
+const fn appended(batch: &mut Batch, len: usize, bytes: usize) {
+    if batch.datagrams == 0 {
+        batch.segment = len;
+    }
+    batch.datagrams += 1;
+    batch.frames += 1;
+    batch.frame_bytes += bytes as u64;
 }
 
 fn drop_reason(e: &io::Error) -> Drop {

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
-use packet::VnetHdr;
 use quinn_udp::RecvMeta;
+use records::{Content, DirectPath as _, UdpEvent};
 use session::OpenError;
-use transport::{Drop, DropCounters, FramePath as _};
-use wire::{Arrived, FRAME_HEADER, Payload, PeerName, RECORD_HEADER, RecordHeader};
+use transport::{Drop, DropCounters, FramePath as _, FrameSink, Outbox};
+use wire::{PeerName, RecordHeader, RelayHeader};
 
-use crate::Socket;
-use crate::sessions::{Change, Session, Sessions};
+use crate::sessions::{Change, Entry, Sessions};
+use crate::{Socket, UdpPath};
 
 /// Messages of one recvmmsg at most: what `quinn_udp` takes.
 const MESSAGES: usize = quinn_udp::BATCH_SIZE;
@@ -32,33 +32,6 @@ const MESSAGE_LEN: usize = 65_536;
 
 /// How long to keep still after an error of the socket.
 const AFTER_ERROR: Duration = Duration::from_millis(1);
-
-/// What the receiver tells the control side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UdpEvent {
-    /// A probe was answered (P4.9).
-    Answer {
-        /// By whom.
-        peer: PeerName,
-        /// The probe's token.
-        token: u64,
-        /// Length of the record that arrived there.
-        length: u16,
-        /// Where it came from, as the peer saw it.
-        seen: SocketAddr,
-        /// Where the answer came from.
-        from: SocketAddr,
-        /// What had arrived there of what was sent on this path, if the peer counts.
-        arrived: Option<Arrived>,
-    },
-    /// An authentic record came from another address than the one before.
-    Moved {
-        /// Whose.
-        peer: PeerName,
-        /// The address.
-        from: SocketAddr,
-    },
-}
 
 /// What is counted for [`Coalescing`](crate::coalescing::Coalescing).
 #[derive(Default)]
@@ -79,6 +52,8 @@ impl Tally {
 pub struct Receiver {
     pub(crate) shared: Shared,
     sessions: Sessions,
+    /// What the sink passes on. It leaves at the end of each batch.
+    outbox: Outbox,
     memory: Vec<u8>,
     meta: [RecvMeta; MESSAGES],
     /// Messages to ask for next.
@@ -94,6 +69,7 @@ pub(crate) struct Shared {
     /// Records that belong to no peer.
     pub(crate) drops: Arc<DropCounters>,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) sink: Arc<dyn FrameSink>,
     pub(crate) events: Box<dyn Fn(UdpEvent) + Send>,
 }
 
@@ -102,6 +78,7 @@ impl Receiver {
         Self {
             shared,
             sessions: Sessions::default(),
+            outbox: Outbox::new(),
             memory: vec![0; MESSAGES * MESSAGE_LEN],
             meta: [RecvMeta::default(); MESSAGES],
             ask: MESSAGES,
@@ -111,7 +88,7 @@ impl Receiver {
 
     /// Takes one batch from the socket and hands its frames over. `false` when there was none; then nothing is held back any more.
     pub fn turn(&mut self) -> bool {
-        let Self { shared, sessions, memory, meta, ask, full_batches } = self;
+        let Self { shared, sessions, outbox, memory, meta, ask, full_batches } = self;
         shared.changes.try_iter().for_each(|change| sessions.apply(change));
         let received = {
             let mut rest = memory.chunks_mut(MESSAGE_LEN);
@@ -125,17 +102,20 @@ impl Receiver {
                 *ask = if bytes >= n * TRAIN_LEN { TRAIN_MESSAGES } else { MESSAGES };
                 *full_batches += 1;
                 if *full_batches == FULL_BATCHES {
-                    sessions.flush(flush);
+                    sessions.flush(|entry| flush(entry, outbox));
                     *full_batches = 0;
                 }
                 for (message, meta) in memory.chunks_mut(MESSAGE_LEN).zip(&meta[..n]) {
-                    shared.message(sessions, message, meta);
+                    shared.message(sessions, message, meta, outbox);
                 }
+                // What came as a train leaves as one: nothing of it was sent yet, unless it was more than one train.
+                outbox.flush();
                 true
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 // Nothing more is on its way: what a train still lacks is lost.
-                sessions.flush(flush);
+                sessions.flush(|entry| flush(entry, outbox));
+                outbox.flush();
                 *full_batches = 0;
                 false
             }
@@ -175,7 +155,7 @@ impl Receiver {
 
 impl Shared {
     /// Takes one message apart, which may be a train.
-    fn message(&self, sessions: &mut Sessions, message: &mut [u8], meta: &RecvMeta) {
+    fn message(&self, sessions: &mut Sessions, message: &mut [u8], meta: &RecvMeta, out: &mut Outbox) {
         let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
         let message = message.get_mut(..meta.len).unwrap_or_default();
         let in_train = meta.stride < meta.len;
@@ -183,87 +163,95 @@ impl Shared {
             let records = message.len().div_ceil(meta.stride.max(1));
             self.tally.in_trains.fetch_add(records as u64, Ordering::Relaxed);
         }
+        let mut way = Way { sessions, from, in_train, out };
         for datagram in message.chunks_mut(meta.stride.max(1)) {
-            self.datagram(sessions, datagram, from, in_train);
+            self.datagram(&mut way, datagram);
         }
     }
 
-    fn datagram(&self, sessions: &mut Sessions, datagram: &mut [u8], from: SocketAddr, in_train: bool) {
+    fn datagram(&self, way: &mut Way<'_>, datagram: &mut [u8]) {
+        if datagram.first().copied().is_some_and(RelayHeader::is_type) {
+            return self.relayed(way, datagram);
+        }
         let Ok(header) = RecordHeader::decode(datagram) else {
             return self.drops.add(Drop::Malformed, 1);
         };
-        let Some(session) = sessions.get(header.index) else {
-            return self.drops.add(Drop::UnknownSession, 1);
+        let from = way.from;
+        let Some(Entry { session, path, last_from }) = way.sessions.get(header.index) else {
+            // Perhaps it is of a session with a peer that is no neighbour.
+            if let Err(reason) = self.sink.record(from, datagram, way.out) {
+                self.drops.add(reason, 1);
+            }
+            return;
         };
-        let drops = |session: &Session, reason| session.path.counters().drops.add(reason, 1);
         let length = u16::try_from(datagram.len()).unwrap_or(u16::MAX);
-        let payload = match session.opener.open(&header, datagram) {
-            Ok(payload) => payload,
-            Err(OpenError::Forged) => {
-                self.tally.forged(in_train).fetch_add(1, Ordering::Relaxed);
-                session.path.count_forged();
-                return drops(session, Drop::Forged);
-            }
-            Err(OpenError::Replayed) => return drops(session, Drop::Replayed),
+        let content = match session.open(&header, datagram, path.counters(), way.out) {
+            Ok(content) => content,
+            Err(e) => return self.not_opened(e, path, way.in_train),
         };
-        if session.last_from != Some(from) {
-            session.last_from = Some(from);
-            (self.events)(UdpEvent::Moved { peer: session.inbox.peer(), from });
-        }
-        match Payload::decode(payload) {
-            Ok(Payload::Frame { flags, csum_start, csum_offset, frame }) => {
-                session.path.count_opened();
-                let len = frame.len();
-                let hdr = VnetHdr { flags, gso_type: 0, hdr_len: 0, gso_size: 0, csum_start, csum_offset };
-                join(session);
-                deliver_in_place(session, datagram, &hdr, len);
-                if !session.inbox.is_empty() {
-                    sessions.gathers(header.index);
+        let peer = session.peer();
+        self.came(peer, last_from, from);
+        match content {
+            Content::Frame => {
+                path.count_opened();
+                if !session.is_empty() {
+                    way.sessions.gathers(header.index);
                 }
             }
-            Ok(Payload::Slice { meta, headers, payload }) => {
-                session.path.count_opened();
-                let Session { joiner, path, inbox, .. } = session;
-                let mut out = |bytes: &[u8]| inbox.frame(bytes, path.counters());
-                match joiner.push(&meta, headers, payload, &mut out) {
-                    Ok(()) if joiner.is_empty() => {}
-                    Ok(()) => sessions.gathers(header.index),
-                    Err(_) => drops(session, Drop::Malformed),
+            Content::Probe { token } => {
+                if path.answer(from, token, length).is_err() {
+                    path.counters().drops.add(Drop::SendError, 1);
                 }
             }
-            Ok(Payload::Probe { token }) => {
-                if session.path.answer(from, token, length).is_err() {
-                    drops(session, Drop::SendError);
-                }
-            }
-            Ok(Payload::Answer { token, length, seen, arrived }) => {
-                let peer = session.inbox.peer();
+            Content::Answer { token, length, seen, arrived } => {
                 (self.events)(UdpEvent::Answer { peer, token, length, seen, from, arrived });
             }
-            Err(_) => drops(session, Drop::Malformed),
+            Content::Malformed => {}
         }
     }
+
+    /// A record of other peers' session, or of one of ours with a peer that is no neighbour (P6.4).
+    fn relayed(&self, way: &mut Way<'_>, datagram: &mut [u8]) {
+        let Ok((header, record)) = RelayHeader::split(datagram) else {
+            return self.drops.add(Drop::Malformed, 1);
+        };
+        let Some(Entry { session, path, last_from }) = way.sessions.get(header.index) else {
+            return self.drops.add(Drop::UnknownSession, 1);
+        };
+        match session.relay(&header, record, path.counters(), way.out) {
+            Ok(()) => {
+                path.count_opened();
+                self.came(session.peer(), last_from, way.from);
+            }
+            Err(e) => self.not_opened(e, path, way.in_train),
+        }
+    }
+
+    /// An authentic record came from this address.
+    fn came(&self, peer: PeerName, last_from: &mut Option<SocketAddr>, from: SocketAddr) {
+        if last_from.replace(from) != Some(from) {
+            (self.events)(UdpEvent::Moved { peer, from });
+        }
+    }
+
+    #[cold]
+    fn not_opened(&self, e: OpenError, path: &UdpPath, in_train: bool) {
+        if e == OpenError::Forged {
+            self.tally.forged(in_train).fetch_add(1, Ordering::Relaxed);
+            path.count_forged();
+        }
+    }
+}
+
+/// What the datagrams of one message have in common.
+struct Way<'a> {
+    sessions: &'a mut Sessions,
+    from: SocketAddr,
+    in_train: bool,
+    out: &'a mut Outbox,
 }
 
 /// Hands over everything the session holds back.
-fn flush(session: &mut Session) {
-    join(session);
-    session.inbox.flush(session.path.counters());
-}
-
-/// Ends the train that is being joined.
-fn join(session: &mut Session) {
-    let Session { joiner, path, inbox, .. } = session;
-    joiner.flush(&mut |bytes: &[u8]| inbox.frame(bytes, path.counters()));
-}
-
-/// The frame's header goes right before it, over bytes of the record that are no longer needed: no copy of the frame.
-fn deliver_in_place(session: &mut Session, datagram: &mut [u8], hdr: &VnetHdr, len: usize) {
-    const FRAME: usize = RECORD_HEADER + FRAME_HEADER;
-    const HEADER: usize = FRAME - VnetHdr::LEN;
-    let Some(bytes) = datagram.get_mut(HEADER..FRAME + len) else { return };
-    if let Some(room) = bytes.first_chunk_mut() {
-        hdr.write_host(room);
-    }
-    session.inbox.frame(bytes, session.path.counters());
+fn flush(entry: &mut Entry, out: &mut Outbox) {
+    entry.session.flush(entry.path.counters(), out);
 }

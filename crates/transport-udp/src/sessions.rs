@@ -4,17 +4,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use packet::Joiner;
-use session::Opener;
-use transport::Inbox;
+use records::Session;
 
 use crate::UdpPath;
 
-/// One epoch with one peer.
-pub(crate) struct Session {
-    pub(crate) opener: Opener,
-    pub(crate) joiner: Joiner,
-    pub(crate) inbox: Inbox,
+/// One epoch with one neighbour.
+pub(crate) struct Entry {
+    pub(crate) session: Session,
     pub(crate) path: Arc<UdpPath>,
     /// Where its last record came from.
     pub(crate) last_from: Option<SocketAddr>,
@@ -22,14 +18,14 @@ pub(crate) struct Session {
 
 /// Changes to the table, made by whoever agrees on sessions.
 pub(crate) enum Change {
-    Install(u32, Box<Session>),
+    Install(u32, Box<Entry>),
     Remove(u32),
 }
 
 /// The table. Indices are drawn at random by this host (P4.1), so a stranger cannot make them collide.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    by_index: HashMap<u32, Session>,
+    by_index: HashMap<u32, Entry>,
     /// Sessions that hold something back.
     gathering: Vec<u32>,
 }
@@ -37,8 +33,8 @@ pub(crate) struct Sessions {
 impl Sessions {
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
-            Change::Install(index, session) => {
-                self.by_index.insert(index, *session);
+            Change::Install(index, entry) => {
+                self.by_index.insert(index, *entry);
             }
             Change::Remove(index) => {
                 self.by_index.remove(&index);
@@ -46,7 +42,7 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn get(&mut self, index: u32) -> Option<&mut Session> {
+    pub(crate) fn get(&mut self, index: u32) -> Option<&mut Entry> {
         self.by_index.get_mut(&index)
     }
 
@@ -58,10 +54,10 @@ impl Sessions {
     }
 
     /// Flushes every session that holds something back.
-    pub(crate) fn flush(&mut self, mut flush: impl FnMut(&mut Session)) {
+    pub(crate) fn flush(&mut self, mut flush: impl FnMut(&mut Entry)) {
         for index in self.gathering.drain(..) {
-            if let Some(session) = self.by_index.get_mut(&index) {
-                flush(session);
+            if let Some(entry) = self.by_index.get_mut(&index) {
+                flush(entry);
             }
         }
     }
