@@ -1,4 +1,4 @@
-//! Links: TLS 1.3 over TCP, for control messages and for frames (P2, P3).
+//! Links: TLS 1.3 over TCP, for control messages, frames and relayed records (P2, P3).
 //!
 //! [`Endpoint`] holds what this peer proves itself with. [`Endpoint::dial`] and [`Endpoint::accept`] take a TCP connection through the
 //! handshake and give an [`Established`] link; [`Established::start`] turns it into a running [`Link`], whose frames travel by its

@@ -1,15 +1,18 @@
-//! [`TlsPath`]: frames inside the link, and the link's sending end.
+//! [`TlsPath`]: frames and relayed records inside the link, and the link's sending end.
 
 use std::io;
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use packet::{SuperFrame, VnetHdr};
+use packet::SuperFrame;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
-use transport::{Batch, Drop, FramePath, PathCounters, PathKind};
-use wire::encode_frame_header;
+use transport::{Batch, BatchEnd, Drop, FramePath, HopPath, PathCounters, PathKind};
+use wire::{
+    GroupHeader, Hops, MAX_HOPS, PeerName, encode_frame_header, encode_group_frame_header,
+    encode_relayed_header,
+};
 
 use crate::queue::Queue;
 use crate::record::{Alert, RecordSealer, layout};
@@ -17,8 +20,8 @@ use crate::writer::{Pumped, Writer};
 
 /// A batch is sent at this size, so that the other end works on it while more is being read from the TAP.
 const BATCH_LIMIT: usize = 64 * 1024;
-/// Length, type and virtio header of a frame message (P4.6).
-const FRAME_HEADER: usize = 5 + VnetHdr::LEN;
+/// The longest relayed record with its names: no record is longer than a datagram, and the names always find room beside it.
+const MAX_RELAYED: usize = u16::MAX as usize + MAX_HOPS * PeerName::LEN;
 /// How long an ending link may go on without the other end taking anything.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -110,6 +113,17 @@ impl TlsPath {
         writer.pump(&self.queue, |bytes| self.tcp.try_write(bytes))
     }
 
+    /// Makes sure that a frame may go into the batch, and that the batch does not grow too long with it.
+    fn begin(&self, frames: u64, len: usize, batch: &mut Batch) -> Result<(), Drop> {
+        if self.queue.is_closed() {
+            return Err(self.counters.dropped(Drop::Closed, frames));
+        }
+        if batch.bytes.len() + len > BATCH_LIMIT {
+            self.flush(batch);
+        }
+        Ok(())
+    }
+
     /// Sends a batch from this thread; `false` when others are before it.
     fn send_now(&self, batch: &mut Batch) -> bool {
         // The one lock that a batch takes. Nobody waits for it: who finds it taken leaves the frames to the one that has it.
@@ -143,19 +157,11 @@ impl FramePath for TlsPath {
     }
 
     fn send(&self, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop> {
-        let frames = frame.segments() as u64;
-        if self.queue.is_closed() {
-            return Err(self.counters.dropped(Drop::Closed, frames));
-        }
         let bytes = frame.frame();
-        if batch.bytes.len() + bytes.len() > BATCH_LIMIT {
-            self.flush(batch);
-        }
+        self.begin(frame.segments() as u64, bytes.len(), batch)?;
         layout::append(&mut batch.bytes, 0, &encode_frame_header(&frame.hdr(), bytes.len()));
         layout::append(&mut batch.bytes, 0, bytes);
-        batch.ends.push((layout::content_len(batch.bytes.len()), frames));
-        batch.frames += frames;
-        batch.frame_bytes += bytes.len() as u64;
+        end(frame.segments() as u64, bytes.len(), batch);
         Ok(())
     }
 
@@ -167,8 +173,7 @@ impl FramePath for TlsPath {
             self.counters.drops.add(Drop::Closed, batch.frames);
         } else if !self.send_now(batch) {
             let queued = self.queue.push_frames(batch);
-            let (bytes, pieces) = queued.bytes;
-            self.counters.sent(queued.frames, (bytes - pieces * FRAME_HEADER) as u64);
+            self.counters.sent(queued.frames, queued.frame_bytes);
             self.counters.drops.add(Drop::QueueFull, queued.dropped);
             self.wake.notify_one();
         }
@@ -178,4 +183,39 @@ impl FramePath for TlsPath {
     fn counters(&self) -> &PathCounters {
         &self.counters
     }
+}
+
+impl HopPath for TlsPath {
+    fn send_group(&self, group: &GroupHeader, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop> {
+        let bytes = frame.frame();
+        self.begin(frame.segments() as u64, bytes.len(), batch)?;
+        layout::append(&mut batch.bytes, 0, &encode_group_frame_header(group, &frame.hdr(), bytes.len()));
+        layout::append(&mut batch.bytes, 0, bytes);
+        end(frame.segments() as u64, bytes.len(), batch);
+        Ok(())
+    }
+
+    fn max_relayed(&self) -> usize {
+        MAX_RELAYED
+    }
+
+    fn relay(&self, hops: Hops<'_>, record: &[u8], batch: &mut Batch) -> Result<(), Drop> {
+        if hops.bytes().len() + record.len() > MAX_RELAYED {
+            return Err(self.counters.dropped(Drop::TooBig, 1));
+        }
+        self.begin(1, record.len(), batch)?;
+        layout::append(&mut batch.bytes, 0, &encode_relayed_header(hops, record.len()));
+        layout::append(&mut batch.bytes, 0, hops.bytes());
+        layout::append(&mut batch.bytes, 0, record);
+        end(1, record.len(), batch);
+        Ok(())
+    }
+}
+
+/// Notes that a frame, or a relayed record, ends where the batch does.
+fn end(frames: u64, len: usize, batch: &mut Batch) {
+    let frame_bytes = len as u64;
+    batch.ends.push(BatchEnd { at: layout::content_len(batch.bytes.len()), frames, frame_bytes });
+    batch.frames += frames;
+    batch.frame_bytes += frame_bytes;
 }

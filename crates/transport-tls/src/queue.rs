@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use transport::Batch;
+use transport::{Batch, BatchEnd};
 
 use crate::record::layout;
 
@@ -122,8 +122,8 @@ pub(crate) enum Work {
 pub(crate) struct Queued {
     /// Segments of those that wait now.
     pub(crate) frames: u64,
-    /// Bytes of those, with what precedes a frame on the wire, and how many such pieces there are.
-    pub(crate) bytes: (usize, usize),
+    /// Bytes of those, without what precedes a frame on the wire.
+    pub(crate) frame_bytes: u64,
     /// Segments of those that found no room.
     pub(crate) dropped: u64,
 }
@@ -151,22 +151,21 @@ impl Queue {
         waiting.frames.make_room(batch.bytes.len());
         let mut run: Range<usize> = 0..0;
         let mut start = 0;
-        for &(end, segments) in &batch.ends {
+        for &BatchEnd { at: end, frames, frame_bytes } in &batch.ends {
             let len = end - start;
             if taken + len <= FRAMES_LIMIT {
                 taken += len;
-                queued.frames += segments;
-                queued.bytes.1 += 1;
+                queued.frames += frames;
+                queued.frame_bytes += frame_bytes;
                 run.end = end;
             } else {
-                queued.dropped += segments;
+                queued.dropped += frames;
                 waiting.frames.copy(batch, run);
                 run = end..end;
             }
             start = end;
         }
         waiting.frames.copy(batch, run);
-        queued.bytes.0 = taken - before;
         self.unsealed.fetch_add(taken - before, Ordering::AcqRel);
         self.pending.store(true, Ordering::Release);
         queued
@@ -268,7 +267,7 @@ pub(crate) mod tests {
         for (i, len) in lengths.iter().enumerate() {
             layout::append(&mut batch.bytes, 0, &vec![i as u8; *len]);
             end += len;
-            batch.ends.push((end, 2));
+            batch.ends.push(BatchEnd { at: end, frames: 2, frame_bytes: *len as u64 - 1 });
         }
         batch
     }
@@ -290,11 +289,11 @@ pub(crate) mod tests {
         let queue = Queue::default();
         for _ in 0..8 {
             let full = queue.push_frames(&batch(&[32_000, 33_000]));
-            assert_eq!(full, Queued { frames: 4, bytes: (65_000, 2), dropped: 0 });
+            assert_eq!(full, Queued { frames: 4, frame_bytes: 64_998, dropped: 0 });
         }
         // 4288 bytes are left.
         let last = queue.push_frames(&batch(&[3000, 60_000, 1000, 2000, 288]));
-        assert_eq!(last, Queued { frames: 6, bytes: (4288, 3), dropped: 4 });
+        assert_eq!(last, Queued { frames: 6, frame_bytes: 4285, dropped: 4 });
         let mut taken = Chunks::default();
         assert_eq!(queue.next(false, &mut taken), Work::Frames);
         let content = content(taken);

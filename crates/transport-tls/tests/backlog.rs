@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{endpoint, handshake};
+use common::{Nowhere, endpoint, handshake};
 use packet::{SuperFrame, VnetHdr};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use transport::{Batch, Drop, FramePath as _, FrameSink, TapFrame};
+use transport::{Batch, Drop, FramePath as _, FrameSink, Outbox, TapFrame};
 use transport_tls::{Expect, Link, LinkEvent};
-use wire::{Message, PeerName};
+use wire::{GroupHeader, Hops, Message, PeerName};
 
 /// Takes its time, and keeps the numbers of the frames.
 #[derive(Default)]
@@ -27,6 +27,10 @@ impl FrameSink for Slow {
         self.0.lock().unwrap().push(u64::from_be_bytes(number));
         self.1.fetch_add(1, Relaxed);
     }
+
+    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {}
+
+    fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {}
 }
 
 /// Two links over a connection that holds little.
@@ -100,14 +104,10 @@ async fn a_control_message_overtakes_the_frames_that_wait() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_whose_other_end_reads_nothing_can_be_closed() {
-    struct Stuck;
-    impl FrameSink for Stuck {
-        fn deliver(&self, _: PeerName, _: TapFrame<'_>) {}
-    }
     // The acceptor never starts its link, so nobody reads there.
     let (d, _unread) = handshake(&endpoint(1, &[]), &endpoint(2, &[]), Expect::default()).await;
     let (events, mut inbox) = mpsc::channel(4);
-    let link = d.unwrap().start(1, Arc::new(Stuck), events);
+    let link = d.unwrap().start(1, Arc::new(Nowhere), events);
     let mut batch = Batch::new();
     while link.path().counters().drops.get(Drop::QueueFull) == 0 {
         (0..50).for_each(|number| send(&link, number, 60_000, &mut batch));

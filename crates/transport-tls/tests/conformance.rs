@@ -5,18 +5,20 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{endpoint, handshake};
+use common::{Nowhere, endpoint, handshake};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use transport::conformance::{self, Ends, Harness};
-use transport::{FramePath, FrameSink};
+use transport::FrameSink;
+use transport::conformance::{self, Ends, Harness, HopEnds, HopHarness};
 use transport_tls::{Expect, LinkEvent};
 use wire::{Message, PeerName, Refuse, RefuseCode};
 
 struct Links(Runtime);
 
-impl Harness for Links {
-    fn connect(&mut self, a: (PeerName, Arc<dyn FrameSink>), b: (PeerName, Arc<dyn FrameSink>)) -> Ends {
+type End = (PeerName, Arc<dyn FrameSink>);
+
+impl Links {
+    fn links(&mut self, a: End, b: End) -> HopEnds {
         let (mut one, mut two) = (endpoint(1, &[]), endpoint(2, &[]));
         (one.hello.name, two.hello.name) = (a.0, b.0);
         let (to_b, to_a) = self.0.block_on(async {
@@ -25,15 +27,27 @@ impl Harness for Links {
             tokio::spawn(async move { while inbox.recv().await.is_some() {} });
             (d.unwrap().start(1, a.1, events.clone()), a_.unwrap().start(2, b.1, events))
         });
-        let (path_b, path_a) = (to_b.path() as Arc<dyn FramePath>, to_a.path() as Arc<dyn FramePath>);
-        Ends {
-            to_b: path_b,
-            to_a: path_a,
+        HopEnds {
+            to_b: to_b.path(),
+            to_a: to_a.path(),
             close: Box::new(move || {
                 to_b.close(Refuse::new(RefuseCode::ShuttingDown, "test"));
                 drop((to_b, to_a));
             }),
         }
+    }
+}
+
+impl Harness for Links {
+    fn connect(&mut self, a: End, b: End) -> Ends {
+        let HopEnds { to_b, to_a, close } = self.links(a, b);
+        Ends { to_b, to_a, close }
+    }
+}
+
+impl HopHarness for Links {
+    fn connect_hops(&mut self, a: End, b: End) -> HopEnds {
+        self.links(a, b)
     }
 }
 
@@ -43,11 +57,12 @@ fn it_fulfils_the_contract() {
 }
 
 #[test]
+fn it_fulfils_the_contract_of_a_hop() {
+    conformance::run_hops(&mut Links(Runtime::new().unwrap()));
+}
+
+#[test]
 fn control_messages_arrive_and_a_refusal_is_the_last_thing_heard() {
-    struct Nowhere;
-    impl FrameSink for Nowhere {
-        fn deliver(&self, _: PeerName, _: transport::TapFrame<'_>) {}
-    }
     Runtime::new().unwrap().block_on(async {
         let (d, a) = handshake(&endpoint(1, &[]), &endpoint(2, &[]), Expect::default()).await;
         let (events, mut inbox) = mpsc::channel(64);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{endpoint, handshake, public_key};
+use common::{Nowhere, endpoint, handshake, public_key};
 use transport_tls::{Expect, HandshakeError, LinkEvent};
 use wire::{Message, PeerName, RefuseCode};
 
@@ -74,10 +74,6 @@ async fn another_peer_than_the_one_heard_of_is_refused() {
     assert_eq!(error.code(), Some(RefuseCode::WrongPeer), "{error}");
     // The acceptor had said all it has to say; it reads the reason as the first message of the link.
     let (events, mut inbox) = tokio::sync::mpsc::channel(4);
-    struct Nowhere;
-    impl transport::FrameSink for Nowhere {
-        fn deliver(&self, _: PeerName, _: transport::TapFrame<'_>) {}
-    }
     let _link = a.unwrap().start(1, std::sync::Arc::new(Nowhere), events);
     let Some((1, LinkEvent::Message(Message::Refuse(refuse)))) = inbox.recv().await else {
         panic!("no reason")

@@ -1,6 +1,6 @@
 //! The writer against sockets that take little, nothing, or break.
 
-use transport::Batch;
+use transport::{Batch, BatchEnd};
 use wire::MAX_MESSAGE;
 use zeroize::Zeroizing;
 
@@ -126,7 +126,8 @@ fn a_control_message_waits_for_one_chunk_at_most_and_tears_no_frame_apart() {
             let mut batch = Batch::new();
             for _ in 0..(60_000 / len).max(1) {
                 layout::append(&mut batch.bytes, 0, &frame);
-                batch.ends.push((layout::content_len(batch.bytes.len()), 1));
+                let at = layout::content_len(batch.bytes.len());
+                batch.ends.push(BatchEnd { at, frames: 1, frame_bytes: len as u64 });
                 frames += 1;
             }
             if writer.is_free(&queue) {

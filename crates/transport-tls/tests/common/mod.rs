@@ -2,8 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test's own helpers: what is unexpected fails the test")]
 
 use tokio::net::{TcpListener, TcpStream};
+use transport::{FrameSink, Outbox, TapFrame};
 use transport_tls::{Credentials, Endpoint, Established, Expect, HandshakeError, LocalHello, Password};
-use wire::{PeerName, Uid};
+use wire::{GroupHeader, Hops, PeerName, Uid};
 
 /// An endpoint whose identity, name and UID follow from `n`.
 pub(crate) fn endpoint(n: u8, passwords: &[&str]) -> Endpoint {
@@ -47,4 +48,15 @@ pub(crate) async fn handshake(
         acceptor.accept(tcp).await
     };
     tokio::join!(dial, accept)
+}
+
+/// Forgets what arrives.
+pub(crate) struct Nowhere;
+
+impl FrameSink for Nowhere {
+    fn deliver(&self, _: PeerName, _: TapFrame<'_>) {}
+
+    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {}
+
+    fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {}
 }
