@@ -17,12 +17,13 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use packet::{Mac, SuperFrame, VnetHdr};
-use router::{Forwarder, MacTable, Outbox, PeerEntry, PeerPaths, Place, TapWriter};
+use router::{Forwarder, MacTable, PeerEntry, PeerPaths, Place, TapWriter};
 use session::{KeyExchange, Role, Sealer};
-use transport::{FramePath as _, TapFrame};
+use transport::{Drop, FramePath as _, Outbox, RecordSink, TapFrame};
 use transport_udp::{Socket, UdpPath};
 use wire::{Cipher, PeerName};
 
+const OWN: PeerName = PeerName::new([2, 0, 0, 0, 2, 0]);
 const PEERS: [u32; 4] = [1, 5, 20, 50];
 /// Frames of one batch, as the TAP's reader makes them.
 const BATCH: usize = 64;
@@ -60,13 +61,16 @@ fn cost(peers: u32, sink: SocketAddr) -> f64 {
     let entries = (0..peers).map(|n| {
         let name = PeerName::new([2, 0, 0, 0, 1, n as u8]);
         table.learn(mac(n), Place::Peer(name), 0);
-        let path = Arc::new(UdpPath::new(Arc::clone(&socket), sealer(), sink, 1390));
-        (path.clone(), PeerEntry { name, paths: PeerPaths { primary: Some(path), fallback: None } })
+        let path = Arc::new(UdpPath::new(Arc::clone(&socket), Arc::new(sealer()), sink, 1390));
+        (
+            path.clone(),
+            PeerEntry { name, paths: PeerPaths { primary: Some(path), fallback: None }, hop: None },
+        )
     });
     let (paths, entries): (Vec<_>, Vec<_>) = entries.unzip();
-    let forwarder = Forwarder::new(Box::new(|_| ()), Box::new(NoTap));
+    let forwarder = Forwarder::new(OWN, 1, Arc::new(NoSessions), Box::new(|_| ()), Box::new(NoTap));
     table.learn(Mac([2, 0, 0, 0, 0, 1]), Place::Local, 0);
-    forwarder.publish(table.snapshot(entries));
+    forwarder.publish(table.snapshot(OWN, entries, Vec::new()));
 
     let frames: Vec<_> = (0..peers).flat_map(|peer| SIZES.map(|len| frame(mac(peer), len))).collect();
     let mut outbox = Outbox::new();
@@ -88,6 +92,15 @@ fn cost(peers: u32, sink: SocketAddr) -> f64 {
         paths.iter().map(|p| p.counters().tx_frames.load(std::sync::atomic::Ordering::Relaxed)).sum();
     assert!(sent >= (BATCHES * BATCH) as u64, "only {sent} frames were sent");
     spent.as_nanos() as f64 * 1000.0 / bytes as f64
+}
+
+/// No record is for this host.
+struct NoSessions;
+
+impl RecordSink for NoSessions {
+    fn record(&self, _: Option<SocketAddr>, _: &mut [u8], _: &mut Outbox) -> Result<(), Drop> {
+        Err(Drop::UnknownSession)
+    }
 }
 
 struct NoTap;

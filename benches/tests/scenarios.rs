@@ -4,7 +4,7 @@
 mod scenarios;
 
 use allocation_counter::measure;
-use scenarios::tables::{LARGE, SMALL, Size, tables};
+use scenarios::tables::{LARGE, OWN, SMALL, Size, tables};
 use scenarios::{Scenario, all};
 
 /// What 10 000 addresses and 1000 peers may take, in bytes: the 20 MiB for the router have to hold much more.
@@ -44,6 +44,7 @@ fn a_thousand_peers_and_ten_thousand_addresses_fit_into_2_mib() {
 fn taken(size: Size) -> (i64, i64) {
     let (mut table, mut fib) = (None, None);
     let of_table = measure(|| table = Some(tables(size)));
-    let of_fib = measure(|| fib = table.as_ref().map(|(table, peers)| table.snapshot(peers.clone())));
+    let of_fib =
+        measure(|| fib = table.as_ref().map(|(table, peers)| table.snapshot(OWN, peers.clone(), Vec::new())));
     (of_table.bytes_current, of_fib.bytes_current)
 }

@@ -1,16 +1,19 @@
 //! `router`: decisions and the publication of a snapshot, with tables small and large.
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use packet::{Mac, SuperFrame, VnetHdr};
 use router::{
-    Decision, Fib, Forwarder, MacTable, Outbox, PeerEntry, PeerPaths, Place, TapWriter, decide_local,
-    decide_remote,
+    Decision, Fib, Forwarder, MacTable, PeerEntry, PeerPaths, Place, TapWriter, decide_local, decide_remote,
 };
-use transport::{Batch, Drop, FramePath, FrameSink, PathCounters, PathKind, TapFrame};
-use wire::PeerName;
+use transport::{
+    Batch, Drop, FramePath, FrameSink, HopPath, HopPaths, Outbox, PathCounters, PathKind, RecordSink,
+    TapFrame,
+};
+use wire::{GroupHeader, Hops, PeerName};
 
 use super::fixture;
 use super::{Entry, Scenario};
@@ -40,6 +43,9 @@ pub(crate) const ALL: &[Entry] = &[
     Entry { name: "deliver/small", build: || deliver(SMALL) },
     Entry { name: "deliver/large", build: || deliver(LARGE) },
     Entry { name: "flood/50-peers", build: flood },
+    Entry { name: "pass-on/50-peers", build: pass_on },
+    Entry { name: "relay/small", build: || relay(SMALL) },
+    Entry { name: "relay/large", build: || relay(LARGE) },
     Entry { name: "snapshot/small", build: || snapshot(SMALL) },
     Entry { name: "snapshot/large", build: || snapshot(LARGE) },
 ];
@@ -50,7 +56,11 @@ pub(crate) const SAME: &[(&str, &str)] = &[
     ("decide-remote/small", "decide-remote/large"),
     ("forward/small", "forward/large"),
     ("deliver/small", "deliver/large"),
+    ("relay/small", "relay/large"),
 ];
+
+/// The peer whose tables these are.
+pub(crate) const OWN: PeerName = PeerName::new([2, 4, 0, 0, 0, 0]);
 
 /// Frames in one run: enough to even out how full the places are that they happen to hash to.
 const FRAMES: u32 = 512;
@@ -62,13 +72,13 @@ pub(crate) fn tables(size: Size) -> (MacTable, Vec<PeerEntry>) {
         table.learn(here(n), Place::Local, 0);
         table.learn(there(n), Place::Peer(owner(n, size)), 0);
     }
-    let entry = |n| PeerEntry { name: peer(n), paths: PeerPaths::default() };
+    let entry = |n| PeerEntry { name: peer(n), paths: PeerPaths::default(), hop: None };
     (table, (0..size.peers).map(entry).collect())
 }
 
 fn snapshot_of(size: Size) -> Fib {
     let (table, peers) = tables(size);
-    table.snapshot(peers)
+    table.snapshot(OWN, peers, Vec::new())
 }
 
 /// The decision on a frame from the bridge, both addresses known.
@@ -107,12 +117,7 @@ fn flood() -> Scenario {
 /// Frames from the bridge, of which `units` shall reach a path.
 fn sending(size: Size, per: &'static str, units: usize, frames: Vec<SuperFrame<'static>>) -> Scenario {
     let sent = Arc::new(Counting::default());
-    let (table, mut peers) = tables(size);
-    for entry in &mut peers {
-        entry.paths.primary = Some(Arc::new(CountingPath(Arc::clone(&sent), PathCounters::default())));
-    }
-    let forwarder = Forwarder::new(Box::new(|_| ()), Box::new(CountingTap::default()));
-    forwarder.publish(table.snapshot(peers));
+    let forwarder = neighbours(size, &sent);
     let mut outbox = Outbox::new();
     Scenario::new(per, units, 0, move || {
         let before = sent.0.load(Relaxed);
@@ -123,12 +128,69 @@ fn sending(size: Size, per: &'static str, units: usize, frames: Vec<SuperFrame<'
     })
 }
 
+/// A frame for everybody from a neighbour: told apart from those that were here, delivered, and on its way to all others.
+fn pass_on() -> Scenario {
+    let size = Size { macs: 100, peers: 50 };
+    let sent = Arc::new(Counting::default());
+    let forwarder = neighbours(size, &sent);
+    let (_, frame) = from_peers(size).swap_remove(0);
+    let (frame, mut outbox) = (tap_frame(&frame), Outbox::new());
+    let mut group = GroupHeader { source: peer(0), run: 1, sequence: 0 };
+    let copies = size.peers as usize - 1;
+    Scenario::new("copy", FRAMES as usize * copies, 0, move || {
+        let before = sent.0.load(Relaxed);
+        for _ in 0..FRAMES {
+            group = group.plus(1);
+            forwarder.deliver_group(peer(0), &group, black_box(frame), &mut outbox);
+        }
+        outbox.flush();
+        sent.0.load(Relaxed) - before
+    })
+}
+
+/// A record of other peers' session on its way to the next of its hops. Every record goes to another one than the one before.
+fn relay(size: Size) -> Scenario {
+    let sent = Arc::new(Counting::default());
+    let forwarder = neighbours(size, &sent);
+    let names: Vec<_> =
+        (0..FRAMES).map(|n| [peer(talking(n, size) % size.peers).bytes(), OWN.bytes()]).collect();
+    let (mut record, mut outbox) = (vec![0; 1400], Outbox::new());
+    Scenario::new("record", names.len(), 0, move || {
+        let before = sent.0.load(Relaxed);
+        for names in &names {
+            let hops = Hops::new(names).unwrap_or_default();
+            forwarder.relay(OWN, black_box(hops), &mut record, &mut outbox);
+        }
+        outbox.flush();
+        sent.0.load(Relaxed) - before
+    })
+}
+
+/// A forwarder whose peers are all neighbours, with paths that only count.
+fn neighbours(size: Size, sent: &Arc<Counting>) -> Arc<Forwarder> {
+    let (table, mut peers) = tables(size);
+    for entry in &mut peers {
+        let path = Arc::new(CountingPath(Arc::clone(sent), PathCounters::default()));
+        entry.paths.primary = Some(Arc::clone(&path) as Arc<dyn FramePath>);
+        entry.hop = Some(HopPaths { primary: path, fallback: None });
+    }
+    let forwarder = forwarder(CountingTap::default());
+    // A tree that is known, so that nobody is asked for it.
+    let trees = vec![(peer(0), peers.iter().map(|p| p.name).collect())];
+    forwarder.publish(table.snapshot(OWN, peers, trees));
+    forwarder
+}
+
+fn forwarder(tap: CountingTap) -> Arc<Forwarder> {
+    Forwarder::new(OWN, 1, Arc::new(NoSessions), Box::new(|_| ()), Box::new(tap))
+}
+
 /// A frame from a peer on its way to a TAP that only counts.
 fn deliver(size: Size) -> Scenario {
     let frames: Vec<_> = from_peers(size).iter().map(|(peer, frame)| (*peer, tap_frame(frame))).collect();
     let written = Arc::new(Counting::default());
     let tap = CountingTap(Arc::clone(&written));
-    let forwarder = Forwarder::new(Box::new(|_| ()), Box::new(tap));
+    let forwarder = forwarder(tap);
     forwarder.publish(snapshot_of(size));
     Scenario::new("frame", frames.len(), 0, move || {
         let before = written.0.load(Relaxed);
@@ -140,9 +202,9 @@ fn deliver(size: Size) -> Scenario {
 /// What the control side does when something has changed: a new snapshot in the place of the old one.
 fn snapshot(size: Size) -> Scenario {
     let (table, peers) = tables(size);
-    let forwarder = Forwarder::new(Box::new(|_| ()), Box::new(CountingTap::default()));
+    let forwarder = forwarder(CountingTap::default());
     let work = move || {
-        forwarder.publish(black_box(&table).snapshot(peers.clone()));
+        forwarder.publish(black_box(&table).snapshot(OWN, peers.clone(), Vec::new()));
         1
     };
     Scenario { allocates: true, ..Scenario::new("snapshot", 1, 0, work) }
@@ -229,5 +291,30 @@ impl FramePath for CountingPath {
 
     fn counters(&self) -> &PathCounters {
         &self.1
+    }
+}
+
+impl HopPath for CountingPath {
+    fn send_group(&self, _: &GroupHeader, _: &SuperFrame<'_>, _: &mut Batch) -> Result<(), Drop> {
+        self.0.0.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn max_relayed(&self) -> usize {
+        usize::from(u16::MAX)
+    }
+
+    fn relay(&self, _: Hops<'_>, _: &[u8], _: &mut Batch) -> Result<(), Drop> {
+        self.0.0.fetch_add(1, Relaxed);
+        Ok(())
+    }
+}
+
+/// No record is for this host.
+struct NoSessions;
+
+impl RecordSink for NoSessions {
+    fn record(&self, _: Option<SocketAddr>, _: &mut [u8], _: &mut Outbox) -> Result<(), Drop> {
+        Err(Drop::UnknownSession)
     }
 }

@@ -15,7 +15,7 @@ const LOOP_SECS: u32 = 1;
 pub enum Decision {
     /// To this peer: its place in [`Fib::peers`].
     Unicast(usize),
-    /// To all peers: a group address, or nobody knows where it lives.
+    /// To everyone, along the tree (P7): a group address, or nobody knows where it lives.
     Flood,
     /// To this host's bridge.
     Deliver,
@@ -48,7 +48,7 @@ pub fn decide_local(fib: &Fib, frame: &[u8], now: u32) -> (Decision, Option<Mac>
     (decision, learn)
 }
 
-/// Decides on a frame that `from` sent us. The second value asks the control side to learn the source.
+/// Decides on a frame that `from` sent, to us alone or to everyone. The second value asks the control side to learn the source.
 pub fn decide_remote(fib: &Fib, from: PeerName, frame: &[u8], now: u32) -> (Decision, Option<Mac>) {
     let Some((_, src)) = addresses(frame) else { return (Decision::Drop(Drop::Filtered), None) };
     match fib.macs.get(&src) {
@@ -81,13 +81,13 @@ mod tests {
     const HERE: u8 = 0xa;
     const AT_P: u8 = 0xb;
 
-    /// HERE is local and AT_P at P, both last seen at second 100; Q's link is down.
+    /// HERE is local and AT_P at P, both last seen at second 100; there is no way to Q.
     fn fib() -> Fib {
         let mut table = MacTable::default();
         table.learn(mac(HERE), Place::Local, 100);
         table.learn(mac(AT_P), Place::Peer(P), 100);
         table.learn(mac(0xc), Place::Peer(Q), 100);
-        table.snapshot(vec![PeerEntry { name: P, paths: PeerPaths::default() }])
+        table.snapshot(Q, vec![PeerEntry { name: P, paths: PeerPaths::default(), hop: None }], vec![])
     }
 
     fn mac(n: u8) -> Mac {
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(local(Mac::BROADCAST, mac(HERE), 200).0, Decision::Flood);
         assert_eq!(local(Mac([1, 0, 0x5e, 0, 0, 1]), mac(HERE), 200).0, Decision::Flood);
         assert_eq!(local(mac(0x77), mac(HERE), 200).0, Decision::Flood);
-        assert_eq!(local(mac(0xc), mac(HERE), 200).0, Decision::Flood, "its peer has no link now");
+        assert_eq!(local(mac(0xc), mac(HERE), 200).0, Decision::Flood, "there is no way to its peer now");
     }
 
     #[test]

@@ -66,9 +66,14 @@ impl MacTable {
         self.entries.remove(&mac).is_some()
     }
 
-    /// What data threads forward by from now on.
-    pub fn snapshot(&self, peers: Vec<PeerEntry>) -> Fib {
-        Fib::new(peers, self.entries.clone())
+    /// What data threads forward by from now on; see [`Fib::new`].
+    pub fn snapshot(
+        &self,
+        own: PeerName,
+        peers: Vec<PeerEntry>,
+        trees: Vec<(PeerName, Vec<PeerName>)>,
+    ) -> Fib {
+        Fib::new(own, peers, self.entries.clone(), trees)
     }
 
     /// All addresses, in order.
@@ -119,7 +124,7 @@ mod tests {
     fn a_snapshot_keeps_an_address_young_for_the_table() {
         let mut table = MacTable::default();
         table.learn(mac(1), Place::Peer(P), 0);
-        let fib = table.snapshot(vec![]);
+        let fib = table.snapshot(P, vec![], vec![]);
         crate::decide_remote(&fib, P, &[&mac(9).bytes()[..], &mac(1).bytes(), &[8, 0]].concat(), 500);
         assert!(!table.expire(MAC_AGE_SECS + 100));
     }
