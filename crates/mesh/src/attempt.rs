@@ -12,6 +12,8 @@ use crate::view::ConnectionState;
 
 /// A link that lived longer than this proved the way to be good: it is dialled again at once when it is lost.
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
+/// After this many failures in a row the way is held for closed: one may be chance.
+const CLOSED_AFTER: u32 = 2;
 
 /// Why there is no link (any more).
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +31,10 @@ pub(crate) struct Attempt {
     backoff: Backoff,
     error: Option<String>,
     is_final: bool,
+    /// Failures in a row.
+    failures: u32,
+    /// The last one was that the other end has all its links.
+    is_full: bool,
     /// Where the last try went.
     pub(crate) address: Option<SocketAddr>,
 }
@@ -54,6 +60,8 @@ impl Attempt {
             backoff: Backoff::new(),
             error: None,
             is_final: false,
+            failures: 0,
+            is_full: false,
             address: None,
         }
     }
@@ -73,6 +81,23 @@ impl Attempt {
     /// Whether only a change on one of the hosts can help.
     pub(crate) const fn is_final(&self) -> bool {
         self.is_final
+    }
+
+    /// Whether there is little hope that the next try leads to a link.
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.failures >= CLOSED_AFTER || self.is_full || self.is_final
+    }
+
+    /// Whether the other end had all its links when it was tried last.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// The next try begins no sooner than this.
+    pub(crate) fn not_before(&mut self, due: Instant) {
+        if let Progress::Due(at) = &mut self.progress {
+            *at = due.max(*at);
+        }
     }
 
     pub(crate) fn error(&self) -> Option<&str> {
@@ -103,15 +128,21 @@ impl Attempt {
 
     pub(crate) fn linked(&mut self, link: LinkId) {
         self.progress = Progress::Linked(link);
-        self.error = None;
-        self.is_final = false;
+        self.forgive();
     }
 
     /// The peer is linked by another way. The next try is due as soon as that is over.
     pub(crate) fn stand_by(&mut self, now: Instant) {
         self.progress = Progress::Due(now);
-        self.error = None;
-        self.is_final = false;
+        self.forgive();
+    }
+
+    /// One of the two ends did not need the link (P8.3). That is no failure; but there is no hurry either.
+    pub(crate) fn unneeded(&mut self, now: Instant, rng: &mut StdRng) {
+        if matches!(self.progress, Progress::Due(_) | Progress::Linked(_)) {
+            self.progress = Progress::Due(now + self.backoff.next(rng));
+            self.forgive();
+        }
     }
 
     pub(crate) fn oneself(&mut self) {
@@ -123,6 +154,8 @@ impl Attempt {
     /// A try failed.
     pub(crate) fn failed(&mut self, now: Instant, failure: Failure<'_>, rng: &mut StdRng) {
         self.is_final = failure.code.is_some_and(RefuseCode::is_final);
+        self.is_full = failure.code == Some(RefuseCode::LimitReached);
+        self.failures = self.failures.saturating_add(1);
         let wait = if self.is_final { self.backoff.longest(rng) } else { self.backoff.next(rng) };
         self.progress = Progress::Due(now + wait);
         self.error = Some(failure.reason.to_owned());
@@ -141,10 +174,16 @@ impl Attempt {
             return;
         }
         self.failed(now, failure, rng);
-        if lived > PROVEN_AFTER && !self.is_final {
+        if lived > PROVEN_AFTER && !self.is_final && !self.is_full {
             self.backoff = Backoff::new();
+            self.failures = 0;
             self.progress = Progress::Due(now + head_start);
         }
+    }
+
+    fn forgive(&mut self) {
+        self.error = None;
+        (self.is_final, self.is_full, self.failures) = (false, false, 0);
     }
 }
 
@@ -201,6 +240,35 @@ mod tests {
             a.lost(now, Duration::from_secs(1), Duration::ZERO, failure(None), &mut rng);
         }
         assert!(wait(&a, now) > 17.0, "2 s × 1.5⁷ × 0.5 at the least");
+    }
+
+    #[test]
+    fn a_way_is_closed_after_two_failures_in_a_row_or_when_the_other_end_is_full() {
+        let (now, mut rng) = (start(), StdRng::from_seed([1; 32]));
+        let mut a = Attempt::new(now);
+        a.failed(now, failure(None), &mut rng);
+        assert!(!a.is_closed());
+        a.failed(now, failure(None), &mut rng);
+        assert!(a.is_closed());
+        a.linked(LinkId(1));
+        assert!(!a.is_closed());
+        a.lost(now, MINUTE * 2, Duration::ZERO, failure(Some(RefuseCode::LimitReached)), &mut rng);
+        assert!(a.is_closed() && a.is_full() && wait(&a, now) >= 1.0);
+    }
+
+    #[test]
+    fn a_link_that_was_not_needed_was_no_failure_and_waits_longer_each_time() {
+        let (now, mut rng) = (start(), StdRng::from_seed([1; 32]));
+        let mut a = Attempt::new(now);
+        for _ in 0..10 {
+            a.linked(LinkId(1));
+            a.unneeded(now, &mut rng);
+            assert_eq!((a.state(), a.is_closed()), (ConnectionState::Waiting, false));
+        }
+        assert!(wait(&a, now) > 25.0);
+        a.begin(DialId(1));
+        a.unneeded(now, &mut rng);
+        assert!(a.is_dialling());
     }
 
     #[test]

@@ -53,6 +53,9 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// Whether the holder of a public key, the first argument, signed a message, the second; the third is the signature.
+pub type Verify = fn(&[u8; 32], &[u8], &[u8; 64]) -> bool;
+
 /// Whether the holder of `public_key` signed `message`.
 pub fn verify(public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     UnparsedPublicKey::new(&ED25519, public_key).verify(message, signature).is_ok()

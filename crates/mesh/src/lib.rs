@@ -18,13 +18,16 @@ mod identity;
 mod attempt;
 mod backoff;
 mod discovery;
+mod distant;
 mod facts;
 mod links;
 mod mesh;
 mod notices;
+mod pace;
+mod plumtree;
+mod reach;
 mod targets;
 mod text;
-mod topology;
 mod view;
 
 mod path;
@@ -32,7 +35,8 @@ mod path;
 #[cfg(test)]
 mod testing;
 
-pub use identity::{Identity, name_of, verify};
-pub use mesh::{Action, DialId, DialTo, LinkId, LinkUp, Mesh, MeshConfig};
+pub use distant::SessionEvent;
+pub use identity::{Identity, Verify, name_of, verify};
+pub use mesh::{Action, DialId, DialTo, LinkId, LinkUp, Mesh, MeshConfig, RemoveError};
 pub use path::{PathEvent, PathProber, PathState, Probe};
-pub use view::{ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TargetView};
+pub use view::{ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TableSizes, TargetView};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use topology::cost::{self, MAX_CLASS};
 use wire::{LinkEntry, PeerName, RefuseCode, Uid};
 
 use crate::mesh::{LinkId, LinkUp};
@@ -13,12 +14,15 @@ use crate::mesh::{LinkId, LinkUp};
 /// How often a ping goes out on each link (P2.7).
 const PING_EVERY: Duration = Duration::from_secs(3);
 /// A link on which nothing arrives for this long is closed (P2.11).
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_millis(6500);
 /// How long the old link has to answer when its peer comes with another UID (P3.7).
 const PROOF: Duration = Duration::from_secs(3);
 /// Noticing silence later than this means that we were not running, so that what arrived lies unread. The link then
 /// gets one more ping's time to be heard on.
 const STALLED: Duration = Duration::from_secs(1);
+/// How often links are stated anew only because their costs changed. Everyone hears of it, and a route that is a little
+/// dearer than another for half a minute harms nobody.
+const RECOST_EVERY: Duration = Duration::from_secs(30);
 /// Pings whose answers are awaited; more than fit between two of them before silence ends the link.
 const MAX_PINGS: usize = 8;
 
@@ -39,6 +43,10 @@ pub(crate) struct Link {
     ping_at: Instant,
     pings: VecDeque<(u64, Instant)>,
     srtt: Option<Duration>,
+    /// The class of cost that `srtt` is in.
+    class: Option<u8>,
+    /// The class that we state (P8.1).
+    cost: Option<u8>,
     proof: Option<Proof>,
 }
 
@@ -59,6 +67,8 @@ pub(crate) enum LinkEvent {
     Silent(LinkId),
     /// Close it: its router did not answer while one of the same identity asks to be let in.
     Superseded(LinkId),
+    /// State what the links cost anew.
+    Costs,
 }
 
 /// All links that are up; at most one for each peer.
@@ -66,6 +76,11 @@ pub(crate) enum LinkEvent {
 pub(crate) struct Links {
     links: BTreeMap<LinkId, Link>,
     by_peer: BTreeMap<PeerName, LinkId>,
+    /// No link needs to be looked at before.
+    look_at: Option<(Instant, &'static str)>,
+    /// When costs may be stated anew, if they changed; and when that was done last.
+    recost_at: Option<Instant>,
+    recosted: Option<Instant>,
 }
 
 impl Links {
@@ -83,8 +98,11 @@ impl Links {
             ping_at: now,
             pings: VecDeque::new(),
             srtt: None,
+            class: None,
+            cost: None,
             proof: None,
         };
+        self.look_at = link.look_at().into_iter().chain(self.look_at).min();
         self.by_peer.insert(up.peer, id);
         self.links.insert(id, link);
     }
@@ -92,6 +110,9 @@ impl Links {
     pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.links.remove(&id)?;
         self.by_peer.remove(&link.peer);
+        if link.look_at() <= self.look_at {
+            self.look_at = self.links.values().filter_map(Link::look_at).min();
+        }
         Some(link)
     }
 
@@ -123,9 +144,19 @@ impl Links {
     pub(crate) fn entries(&self) -> Vec<LinkEntry> {
         let entry = |id| {
             let link: &Link = self.links.get(id)?;
-            Some(LinkEntry { peer: link.peer, address: link.address.to_string(), outbound: link.outbound })
+            Some(LinkEntry {
+                peer: link.peer,
+                address: link.address,
+                outbound: link.outbound,
+                cost: link.cost(),
+            })
         };
         self.by_peer.values().filter_map(entry).collect()
+    }
+
+    /// Our neighbours and what the links to them cost.
+    pub(crate) fn costs(&self) -> Vec<(PeerName, u8)> {
+        self.by_peer.iter().filter_map(|(&peer, id)| Some((peer, self.links.get(id)?.cost()))).collect()
     }
 
     /// Something arrived on this link.
@@ -142,6 +173,19 @@ impl Links {
         }
     }
 
+    /// States each link at the class that its round-trip time is in now. Says whether that changes anything.
+    pub(crate) fn recost(&mut self, now: Instant) -> bool {
+        self.recost_at = None;
+        let mut changed = false;
+        for link in self.links.values_mut() {
+            changed |= std::mem::replace(&mut link.cost, link.class) != link.class;
+        }
+        if changed {
+            self.recosted = Some(now);
+        }
+        changed
+    }
+
     /// A pong arrived. Tells where a second router of the same identity was refused, if this pong proves that there
     /// are two (P3.7).
     pub(crate) fn pong(&mut self, now: Instant, id: LinkId, token: u64) -> Option<SocketAddr> {
@@ -150,7 +194,17 @@ impl Links {
         // Pongs come in the order of the pings, so those before this one were lost.
         let sent = link.pings.drain(..=at).next_back().map(|(_, sent)| sent);
         if let Some(sent) = sent {
-            link.srtt = Some(smooth(link.srtt, now.saturating_duration_since(sent)));
+            let srtt = smooth(link.srtt, now.saturating_duration_since(sent));
+            link.srtt = Some(srtt);
+            let class = link.class.map_or_else(|| cost::class(srtt), |class| cost::next_class(class, srtt));
+            link.class = Some(class);
+            if link.cost.is_none() {
+                // The first measurement is stated as soon as the link itself.
+                self.recost_at = Some(now);
+            } else if link.cost != Some(class) {
+                let soonest = self.recosted.map_or(now, |last| now.max(last + RECOST_EVERY));
+                self.recost_at.get_or_insert(soonest);
+            }
         }
         link.proof.take_if(|p| p.token == token).map(|p| p.newcomer)
     }
@@ -170,11 +224,18 @@ impl Links {
         }
         let token = link.ping(now, rng);
         link.proof = Some(Proof { token, until: now + PROOF, newcomer });
+        self.look_at = self.links.values().filter_map(Link::look_at).min();
         Some(LinkEvent::Ping(id, token))
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, rng: &mut StdRng) -> Vec<LinkEvent> {
         let mut events = Vec::new();
+        if self.recost_at.is_some_and(|at| at <= now) && self.recost(now) {
+            events.push(LinkEvent::Costs);
+        }
+        if self.look_at.is_none_or(|(at, _)| now < at) {
+            return events;
+        }
         for (&id, link) in &mut self.links {
             if now >= link.heard + SILENCE + STALLED {
                 link.heard = now - (SILENCE - PING_EVERY);
@@ -191,15 +252,13 @@ impl Links {
                 events.push(LinkEvent::Ping(id, link.ping(now, rng)));
             }
         }
+        self.look_at = self.links.values().filter_map(Link::look_at).min();
         events
     }
 
+    /// When to look at the links again, and what for. It may turn out that by then something was heard.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let of = |link: &Link| {
-            let proof = link.proof.as_ref().map(|p| (p.until, "a peer's proof is due"));
-            [Some((link.ping_at, "a ping is due")), Some((link.heard + SILENCE, "a link is silent")), proof]
-        };
-        self.links.values().flat_map(of).flatten().min()
+        self.recost_at.map(|at| (at, "a cost changed")).into_iter().chain(self.look_at).min()
     }
 }
 
@@ -207,6 +266,17 @@ impl Link {
     /// Smoothed round-trip time.
     pub(crate) const fn rtt(&self) -> Option<Duration> {
         self.srtt
+    }
+
+    /// The class of cost that we state. While nothing is measured the worst is assumed.
+    pub(crate) const fn cost(&self) -> u8 {
+        if let Some(cost) = self.cost { cost } else { MAX_CLASS }
+    }
+
+    fn look_at(&self) -> Option<(Instant, &'static str)> {
+        let proof = self.proof.as_ref().map(|p| (p.until, "a peer's proof is due"));
+        let own = [(self.ping_at, "a ping is due"), (self.heard + SILENCE, "a link is silent")];
+        own.into_iter().chain(proof).min()
     }
 
     fn ping(&mut self, now: Instant, rng: &mut StdRng) -> u64 {
@@ -252,7 +322,9 @@ mod tests {
         }
 
         fn ping(&mut self, s: f64) -> u64 {
-            match self.at(s)[..] {
+            let mut events = self.at(s);
+            events.retain(|e| *e != LinkEvent::Costs);
+            match events[..] {
                 [LinkEvent::Ping(ID, token)] => token,
                 ref other => panic!("no ping at {s} s but {other:?}"),
             }
@@ -277,15 +349,56 @@ mod tests {
     }
 
     #[test]
-    fn ten_seconds_of_silence_end_a_link_and_anything_heard_saves_it() {
+    fn silence_of_6_5_s_ends_a_link_and_anything_heard_saves_it() {
         let mut rig = Rig::new();
         for s in [0.0, 3.0, 6.0] {
             rig.ping(s);
         }
-        rig.links.heard(rig.start + Duration::from_secs(2), ID);
+        rig.links.heard(rig.start + Duration::from_secs(4), ID);
         rig.ping(9.0);
-        assert_eq!(rig.at(11.9), []);
-        assert_eq!(rig.at(12.0), [LinkEvent::Silent(ID)]);
+        assert_eq!(rig.at(10.4), []);
+        assert_eq!(rig.at(10.5), [LinkEvent::Silent(ID)]);
+    }
+
+    #[test]
+    fn a_cost_is_stated_when_it_is_first_known_and_then_twice_a_minute_at_most() {
+        let mut rig = Rig::new();
+        let cost = |rig: &Rig| rig.links.entries()[0].cost;
+        assert_eq!(cost(&rig), MAX_CLASS, "nothing is known");
+        let token = rig.ping(0.0);
+        rig.pong(0.003, token);
+        assert_eq!(rig.at(0.003), [LinkEvent::Costs]);
+        assert_eq!((cost(&rig), rig.links.costs()[0].1), (2, 2));
+        let mut stated = Vec::new();
+        for n in 1..40 {
+            let s = f64::from(n) * 3.0;
+            let events = rig.at(s);
+            if events.contains(&LinkEvent::Costs) {
+                stated.push((s, cost(&rig)));
+            }
+            for event in events {
+                if let LinkEvent::Ping(_, token) = event {
+                    rig.pong(s + 0.1, token);
+                }
+            }
+        }
+        assert_eq!(stated, [(33.0, 6), (63.0, 7)], "nothing is stated that did not change");
+    }
+
+    #[test]
+    fn a_cost_that_wavers_around_a_bound_is_stated_once() {
+        let mut rig = Rig::new();
+        for n in 0..100 {
+            let s = f64::from(n) * 3.0;
+            let token = rig
+                .at(s)
+                .into_iter()
+                .find_map(|e| if let LinkEvent::Ping(_, t) = e { Some(t) } else { None });
+            rig.pong(s + if n % 2 == 0 { 0.0078 } else { 0.0083 }, token.unwrap());
+            if n > 0 {
+                assert!(!rig.at(s + 0.1).contains(&LinkEvent::Costs));
+            }
+        }
     }
 
     #[test]
@@ -346,6 +459,7 @@ mod tests {
             "asking twice does not prolong it"
         );
         assert_eq!(rig.pong(1.5, earlier), None, "an answer under way before the question proves nothing");
+        assert_eq!(rig.at(1.5), [LinkEvent::Costs]);
         assert_eq!(rig.links.poll_timeout().unwrap().0, rig.start + Duration::from_secs(4));
         assert_eq!(rig.at(4.0), [LinkEvent::Superseded(ID)]);
     }

@@ -2,7 +2,13 @@
 
 mod admission;
 mod gossip;
+mod parcels;
+mod policy;
+mod removal;
+mod repair;
+mod statements;
 mod status;
+mod survey;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,20 +20,24 @@ use rand::rngs::StdRng;
 use wire::{Message, PeerName, Refuse, RefuseCode, Uid};
 
 use crate::attempt::Failure;
+use crate::distant::{Distant, Own};
 use crate::facts::FactStore;
-use crate::identity::Identity;
+use crate::identity::{Identity, Verify};
 use crate::links::{Link, LinkEvent, Links};
 use crate::notices::{KEEP, Refused, Subject, Warnings};
+use crate::plumtree::Plumtree;
+use crate::reach::Reach;
 use crate::targets::Targets;
 use crate::text;
-use crate::topology::{Reach, Topology};
 use crate::view::Counters;
+
+pub use removal::RemoveError;
+use repair::{Comparisons, DIGEST_EVERY};
+use statements::Statements;
 
 /// How long changes are gathered before they are stated, and before the network is surveyed anew. A host that joins
 /// five others makes five changes within this time; a person does not notice it.
 const COALESCE: Duration = Duration::from_millis(100);
-/// How often one neighbour is asked to compare facts (P5.6).
-const DIGEST_EVERY: Duration = Duration::from_secs(30);
 /// Most identities kept that were seen in use twice.
 const MAX_CONFLICTS: usize = 16;
 
@@ -46,6 +56,8 @@ pub struct MeshConfig {
     pub incarnation: u64,
     /// TCP port it listens on; 0: none.
     pub port: u16,
+    /// UDP port it receives records on; 0: none.
+    pub udp_port: u16,
     /// Program version, for others to show.
     pub program: String,
     /// Whether to dial peers heard of from others.
@@ -54,6 +66,10 @@ pub struct MeshConfig {
     pub conn_limit: usize,
     /// Where all randomness comes from.
     pub seed: [u8; 32],
+    /// How signatures of facts are checked: [`crate::verify`]. A simulation of many peers in one process may give a function
+    /// that remembers what it found good: each of a thousand peers verifies the same facts, and the second time tells
+    /// nothing new.
+    pub verify: Verify,
 }
 
 /// A link, numbered by the caller; never used twice.
@@ -131,6 +147,8 @@ pub enum Action {
     PeerSeen(PeerName),
     /// A peer is forgotten (P5.7).
     PeerGone(PeerName),
+    /// What [`Mesh::route`], [`Mesh::routes`] and [`Mesh::children`] say may be other than before.
+    RoutesChanged,
 }
 
 /// Membership, topology and connection policy of one peer.
@@ -142,17 +160,20 @@ pub struct Mesh {
     config: MeshConfig,
     rng: StdRng,
     facts: FactStore,
-    topology: Topology,
+    found: survey::Found,
+    policy: policy::Policy,
     reach: Reach,
     links: Links,
     targets: Targets,
-    /// Counter and payload of each fact that we last stated.
-    stated: BTreeMap<wire::FactKind, (u64, Vec<u8>)>,
+    gossip: Plumtree,
+    comparisons: Comparisons,
+    statements: Statements,
     /// Identities seen in use twice: where the refused one is, and when that was seen last (P3.7).
     conflicts: BTreeMap<PeerName, (SocketAddr, Instant)>,
     warnings: Warnings,
     refused: Refused,
     counters: Counters,
+    distant: Distant,
     actions: VecDeque<Action>,
     state_at: Option<Instant>,
     survey_at: Option<Instant>,
@@ -164,23 +185,32 @@ impl Mesh {
     pub fn new(config: MeshConfig, now: Instant) -> Self {
         let mut mesh = Self {
             rng: StdRng::from_seed(config.seed),
-            facts: FactStore::new(config.name, config.identity.public_key()),
-            topology: Topology::default(),
+            facts: FactStore::new(config.name, config.identity.public_key(), config.verify),
+            found: survey::Found::default(),
+            policy: policy::Policy::default(),
             reach: Reach::default(),
             links: Links::default(),
             targets: Targets::new(config.name, config.discovery, config.conn_limit),
-            stated: BTreeMap::new(),
+            gossip: Plumtree::default(),
+            comparisons: Comparisons::default(),
+            statements: Statements::new(now),
             conflicts: BTreeMap::new(),
             warnings: Warnings::default(),
             refused: Refused::default(),
             counters: Counters::default(),
+            distant: Distant::new(Own {
+                identity: Arc::clone(&config.identity),
+                name: config.name,
+                incarnation: config.incarnation,
+                udp_port: (config.udp_port != 0).then_some(config.udp_port),
+            }),
             actions: VecDeque::new(),
             state_at: None,
             survey_at: None,
             digest_at: now + DIGEST_EVERY,
             config,
         };
-        mesh.introduce();
+        mesh.introduce(now);
         mesh
     }
 
@@ -235,7 +265,11 @@ impl Mesh {
                 }
             }
             Message::Facts(facts) => self.hear_facts(now, link, facts),
-            Message::Digest { answer, entries } => self.hear_digest(now, link, answer, &entries),
+            Message::Digest(digest) => self.hear_digest(now, link, digest),
+            Message::Announce(lines) => self.hear_announcement(now, link, &lines),
+            Message::Want(lines) => self.hear_want(link, &lines),
+            Message::Prune => self.hear_prune(link),
+            Message::Parcel(parcel) => self.hear_parcel(now, link, parcel),
             Message::Refuse(refuse) => {
                 self.links.refused(link, refuse.known());
                 self.note_refusal(now, refuse.known(), &peer.to_string());
@@ -282,25 +316,35 @@ impl Mesh {
         }
         if self.state_at.is_some_and(|at| at <= now) {
             self.state_at = None;
-            self.state_ourselves();
-            self.survey_at = Some(now);
+            self.state_ourselves(now);
+            self.survey_soon(now, true);
         }
+        self.review_links(now);
         // Nobody is forgotten by a survey of the past.
         let forgets = self.reach.next_forgotten().is_some_and(|at| at <= now);
-        if forgets || self.survey_at.is_some_and(|at| at <= now) {
+        if forgets || self.survey_due().is_some_and(|at| at <= now) {
             self.survey_at = None;
             self.survey(now);
+            self.withhold(now);
+            self.bury(now);
+            self.review_sessions(now);
+        }
+        if self.reach.next_withheld().is_some_and(|at| at <= now) {
+            self.facts.withhold(self.reach.withheld(now));
+        }
+        if self.reach.next_withheld().is_some_and(|at| at <= now) {
+            self.withhold(now);
         }
         for name in self.reach.take_forgotten(now) {
-            self.facts.remove(name);
-            self.targets.forget_peer(name);
-            self.actions.push_back(Action::PeerGone(name));
+            self.forget_peer(name);
         }
         if self.digest_at <= now {
             self.digest_at = now + DIGEST_EVERY;
             self.compare_with_someone();
         }
         self.expire(now);
+        self.tend_gossip(now);
+        self.tend_sessions(now);
         self.begin_dials(now);
     }
 
@@ -308,15 +352,20 @@ impl Mesh {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let conflict = self.conflicts.values().map(|&(_, at)| at + KEEP).min();
         let expiry =
-            [self.warnings.next_expiry(), self.refused.next_expiry(), conflict].into_iter().flatten().min();
+            [self.warnings.next_expiry(), self.refused.next_expiry(), conflict, self.next_unburied()].into_iter().flatten().min();
         let digest = (self.links.len() > 0).then_some(self.digest_at);
         let own = [
             (self.state_at, "our links changed"),
-            (self.survey_at, "the network changed"),
+            (self.survey_due(), "the network changed"),
+            (self.reach.next_withheld(), "facts are to be withheld"),
             (self.reach.next_forgotten(), "a peer is to be forgotten"),
+            (self.next_link_review(), "links are to be reviewed"),
+            (self.reach.next_withheld(), "a peer's facts are to be withheld"),
             (self.targets.next_due(&self.links), "a dial is due"),
             (digest, "a digest is due"),
+            (self.gossip.poll_timeout(), "news are to be passed on"),
             (expiry, "a notice expires"),
+            (self.distant.next_due(), "a session is due"),
         ];
         let own = own.into_iter().filter_map(|(at, why)| Some((at?, why)));
         own.chain(self.links.poll_timeout()).min()
@@ -341,7 +390,8 @@ impl Mesh {
     fn act_on(&mut self, now: Instant, event: LinkEvent) {
         let (link, text) = match event {
             LinkEvent::Ping(link, token) => return self.send(link, Message::Ping(token)),
-            LinkEvent::Silent(link) => (link, "nothing was heard for 10 s"),
+            LinkEvent::Silent(link) => (link, "nothing was heard for 6.5 s"),
+            LinkEvent::Costs => return self.links_changed(now, false),
             LinkEvent::Superseded(link) => {
                 (link, "no answer within 3 s while a later run of this peer calls")
             }
@@ -361,12 +411,14 @@ impl Mesh {
         let reason = text::printable(reason);
         let failure = Failure { reason: &reason, code: link.refusal };
         self.targets.link_down(now, link.peer, lived, failure, &mut self.rng);
-        self.links_changed(now);
+        self.links_changed(now, true);
     }
 
-    fn links_changed(&mut self, now: Instant) {
+    fn links_changed(&mut self, now: Instant, lost: bool) {
         self.state_at.get_or_insert(now + COALESCE);
-        self.survey_at.get_or_insert(now + COALESCE);
+        self.survey_soon(now, lost);
+        self.gossip.retain(|id| self.links.get(id).is_some());
+        self.forget_comparisons();
     }
 
     fn note_refusal(&mut self, now: Instant, code: Option<RefuseCode>, by: &str) {
@@ -393,6 +445,9 @@ impl Mesh {
         self.conflicts.retain(|_, &mut (_, at)| now < at + KEEP);
         if self.conflicts.len() != before {
             self.state_at.get_or_insert(now + COALESCE);
+        }
+        if self.next_unburied().is_some_and(|at| at <= now) {
+            self.bury(now);
         }
     }
 }

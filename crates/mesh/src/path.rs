@@ -76,6 +76,7 @@ pub enum PathEvent {
 pub struct PathProber {
     full: u16,
     small: u16,
+    long: Option<u16>,
     candidates: Vec<SocketAddr>,
     best: Option<SocketAddr>,
     rival: Option<Rival>,
@@ -87,6 +88,7 @@ pub struct PathProber {
     /// When the newest probe of each size that was answered had been sent.
     full_sent_at: Option<Instant>,
     small_sent_at: Option<Instant>,
+    long_sent_at: Option<Instant>,
     round_at: Option<Instant>,
     next_at: Instant,
     eager_until: Instant,
@@ -112,6 +114,7 @@ impl PathProber {
         let mut prober = Self {
             full,
             small,
+            long: None,
             candidates: Vec::new(),
             best: None,
             rival: None,
@@ -121,6 +124,7 @@ impl PathProber {
             answered_at: None,
             full_sent_at: None,
             small_sent_at: None,
+            long_sent_at: None,
             round_at: None,
             next_at: now,
             eager_until: now + PATIENCE,
@@ -137,6 +141,14 @@ impl PathProber {
             prober.go_down(now);
         }
         prober
+    }
+
+    /// Also asks, where the path works, whether records of `length` bytes pass: as long as relayed ones get (P6.4). The path is none
+    /// the worse for it if they do not.
+    #[must_use]
+    pub const fn with_long(mut self, length: u16) -> Self {
+        self.long = Some(length);
+        self
     }
 
     /// An answer arrived: to the probe with this token, for a record of `length` bytes, which came from `seen` as
@@ -158,8 +170,10 @@ impl PathProber {
         self.seen = Some(seen);
         if probe.length < self.full {
             self.small_sent_at = self.small_sent_at.max(Some(sent_at));
-        } else {
+        } else if probe.length == self.full {
             self.full_answered(now, &probe, sent_at);
+        } else {
+            self.long_sent_at = self.long_sent_at.max(Some(sent_at));
         }
         if from != probe.to {
             self.handle_address(now, from);
@@ -184,6 +198,17 @@ impl PathProber {
                 self.next_at = self.next_at.min(now);
             }
             self.hurry(now);
+        }
+    }
+
+    /// Another address at which the peer may be; nothing is known of it.
+    pub fn suggest(&mut self, now: Instant, address: SocketAddr) {
+        if !self.candidates.contains(&address) && self.candidates.len() < MAX_CANDIDATES {
+            self.add_candidate(address);
+            if !self.is_up() {
+                self.eager_until = now + PATIENCE;
+                self.hurry(now);
+            }
         }
     }
 
@@ -231,6 +256,13 @@ impl PathProber {
     /// What is known of the path.
     pub const fn state(&self) -> &PathState {
         &self.state
+    }
+
+    /// Whether the path works, and for long records too.
+    pub fn passes_long(&self) -> bool {
+        // The newest answers of both kinds are of rounds close to each other.
+        let is_recent = |long: Instant| self.full_sent_at.is_none_or(|full| full < long + TRUST);
+        self.is_up() && self.long_sent_at.is_some_and(is_recent)
     }
 
     /// The address to send to, whether or not it is known to work.
@@ -286,6 +318,12 @@ impl PathProber {
             (PathState::Up { .. }, _) => return,
             (PathState::Probing | PathState::Down, _) => {
                 self.note(PathEvent::Up);
+                // What was said of an earlier way need not hold for this one.
+                self.long_sent_at = None;
+                if let Some(long) = self.long {
+                    let probe = self.flight.send(now, probe.to, long);
+                    self.transmits.push_back(probe);
+                }
                 None
             }
         };
@@ -326,6 +364,9 @@ impl PathProber {
             if self.small < self.full {
                 self.transmits.push_back(self.flight.send(now, to, self.small));
             }
+        }
+        if let (PathState::Up { address, .. }, Some(long)) = (self.state, self.long) {
+            self.transmits.push_back(self.flight.send(now, address, long));
         }
         self.unanswered = self.unanswered.saturating_add(1);
         self.round_at = Some(now);

@@ -1,7 +1,8 @@
 //! Whom to dial, and when.
 //!
 //! A *target* was given by the operator; it is kept exactly as given, and for ever. An *address* was heard of from
-//! others; it is dialled while its peer is within reach and not linked, and given up when its peer is forgotten.
+//! others; it is dialled while its peer is within reach, not linked and wanted, and given up when its peer is forgotten.
+//! Which peers are wanted is decided elsewhere (P8.3).
 
 mod entry;
 
@@ -9,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
 use rand::rngs::StdRng;
+use topology::Reached;
 use wire::{PeerName, RefuseCode};
 
 use crate::attempt::{Attempt, Failure, Progress};
@@ -21,6 +24,7 @@ use entry::{Discovered, Goal, Target, address_mut};
 /// How much later than the other one the peer with the higher name dials an address it heard of, so that two who
 /// hear of each other seldom dial at once. Longer than a handshake across the globe with its two round trips.
 const HEAD_START: Duration = Duration::from_millis(500);
+
 /// Everything that is or may be dialled.
 #[derive(Debug)]
 pub(crate) struct Targets {
@@ -32,6 +36,19 @@ pub(crate) struct Targets {
     discovered: BTreeMap<PeerName, Discovered>,
     dials: BTreeMap<DialId, Goal>,
     last_dial: u64,
+    /// When the next dial is due, as long as nothing changed since that was worked out.
+    next: Option<Option<Instant>>,
+}
+
+/// Whom links are wanted to.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// Each peer with the addresses that others state.
+    pub(crate) peers: BTreeMap<PeerName, BTreeSet<SocketAddr>>,
+    /// Whether a target within reach is left alone if it is not among them.
+    pub(crate) sparing: bool,
+    /// Over which time first dials are spread.
+    pub(crate) spread: Duration,
 }
 
 /// One line of what is being tried.
@@ -55,66 +72,99 @@ impl Targets {
             discovered: BTreeMap::new(),
             dials: BTreeMap::new(),
             last_dial: 0,
+            next: None,
         }
     }
 
     /// Adds a target, or tries it again at once.
     pub(crate) fn connect(&mut self, now: Instant, text: &str) {
+        self.next = None;
         match self.configured.iter_mut().find(|t| t.text == text) {
             Some(target) => target.attempt.anew(now),
             None => {
                 let attempt = Attempt::new(now);
-                self.configured.push(Target { text: text.to_owned(), peer: None, attempt });
+                self.configured.push(Target { text: text.to_owned(), peer: None, attempt, spared: false });
             }
         }
     }
 
     /// Removes a target. A link it led to stays.
     pub(crate) fn forget(&mut self, text: &str) {
+        self.next = None;
         self.configured.retain(|t| t.text != text);
     }
 
     /// Removes all targets but these, and adds those that are new.
     pub(crate) fn replace(&mut self, now: Instant, texts: &[String]) {
+        self.next = None;
         self.configured.retain(|t| texts.contains(&t.text));
         for text in texts {
             self.connect(now, text);
         }
     }
 
-    /// Takes what the facts say about where peers within reach can be dialled.
-    pub(crate) fn discover(
-        &mut self,
-        now: Instant,
-        reachable: &BTreeSet<PeerName>,
-        heard: &BTreeMap<PeerName, BTreeSet<SocketAddr>>,
-    ) {
-        for (&peer, addresses) in heard {
-            let due = now + self.head_start(peer);
+    /// Takes who is within reach and who of them is wanted.
+    pub(crate) fn want(&mut self, now: Instant, reached: &Reached, wanted: &Wanted, rng: &mut StdRng) {
+        self.next = None;
+        let mut later = || now + wanted.spread.mul_f64(rng.random_range(0.0..1.0));
+        for (&peer, addresses) in &wanted.peers {
+            let due = later() + self.head_start(peer);
             let discovered = self.discovered.entry(peer).or_default();
             for &address in addresses {
                 discovered.add(address, due, addresses);
             }
+            if !std::mem::replace(&mut discovered.wanted, true) {
+                discovered.addresses.values_mut().for_each(|a| a.not_before(due));
+            }
         }
         for (&peer, discovered) in &mut self.discovered {
-            let before = std::mem::replace(&mut discovered.reachable, reachable.contains(&peer));
+            discovered.wanted = wanted.peers.contains_key(&peer);
+            let before = std::mem::replace(&mut discovered.reachable, reached.contains(peer));
             if discovered.reachable && !before {
                 // It is back: what was learned while it was away is void.
                 discovered.lost = false;
-                let due = now + if self.own > peer { HEAD_START } else { Duration::ZERO };
+                let due = later() + if self.own > peer { HEAD_START } else { Duration::ZERO };
                 discovered.addresses.values_mut().filter(|a| !a.is_final()).for_each(|a| a.anew(due));
             }
+        }
+        for target in &mut self.configured {
+            let spare = |peer| wanted.sparing && reached.contains(peer) && !wanted.peers.contains_key(&peer);
+            let before = std::mem::replace(&mut target.spared, target.peer.is_some_and(spare));
+            if before && !target.spared {
+                target.attempt.not_before(later());
+            }
+        }
+    }
+
+    /// Whether there is little hope to reach this peer: no address of it is known, or none led to it of late.
+    pub(crate) fn is_closed(&self, peer: PeerName) -> bool {
+        self.attempts(peer).all(Attempt::is_closed)
+    }
+
+    /// What the last try to reach this peer met. `None` when it was not tried or has no room for us.
+    pub(crate) fn trouble(&self, peer: PeerName) -> Option<&str> {
+        if self.attempts(peer).any(Attempt::is_full) {
+            return None;
+        }
+        match self.attempts(peer).next() {
+            None => Some("nobody knows an address it listens on"),
+            Some(_) => self.attempts(peer).find_map(Attempt::error),
         }
     }
 
     /// Gives up a peer that is forgotten.
     pub(crate) fn forget_peer(&mut self, peer: PeerName) {
+        self.next = None;
         self.discovered.remove(&peer);
     }
 
     /// Begins what is due.
     pub(crate) fn poll_dials(&mut self, now: Instant, links: &Links) -> Vec<(DialId, DialTo)> {
         let mut begun = Vec::new();
+        if self.next_due(links).is_none_or(|at| now < at) {
+            self.next = Some(self.next_due(links));
+            return begun;
+        }
         for target in &mut self.configured {
             if target.attempt.due().is_some_and(|at| at <= now) && !target.is_satisfied(links) {
                 let id = next_id(&mut self.last_dial);
@@ -132,11 +182,16 @@ impl Targets {
             self.dials.insert(id, Goal::Address(peer, address));
             begun.push((id, DialTo::Address { address, expect: peer }));
         }
+        self.next = None;
+        self.next = Some(self.next_due(links));
         begun
     }
 
     /// When the next dial is due.
     pub(crate) fn next_due(&self, links: &Links) -> Option<Instant> {
+        if let Some(next) = self.next {
+            return next;
+        }
         let targets =
             self.configured.iter().filter(|t| !t.is_satisfied(links)).filter_map(|t| t.attempt.due());
         targets.chain(self.next_address(links).map(|(at, ..)| at)).min()
@@ -144,6 +199,7 @@ impl Targets {
 
     /// The dial goes to this address.
     pub(crate) fn dialling(&mut self, id: DialId, address: SocketAddr) {
+        self.next = None;
         if let Some(attempt) = self.dials.get(&id).cloned().and_then(|goal| self.attempt_mut(&goal)) {
             attempt.address = Some(address);
         }
@@ -165,6 +221,7 @@ impl Targets {
         failure: Failure<'_>,
         rng: &mut StdRng,
     ) -> bool {
+        self.next = None;
         let Some(goal) = self.dials.remove(&id) else { return false };
         if let Some(attempt) = self.attempt_mut(&goal).filter(|a| a.progress() == Progress::Dialling(id)) {
             match (&goal, failure.code) {
@@ -177,6 +234,7 @@ impl Targets {
 
     /// A dial reached a peer that is linked already, by a link that stays.
     pub(crate) fn duplicate(&mut self, now: Instant, id: DialId, peer: PeerName) {
+        self.next = None;
         let Some(goal) = self.dials.remove(&id) else { return };
         if let Some(target) = self.target_mut(&goal) {
             target.peer = Some(peer);
@@ -195,6 +253,7 @@ impl Targets {
         peer: PeerName,
         address: Option<SocketAddr>,
     ) {
+        self.next = None;
         let goal = dial.and_then(|id| self.dials.remove(&id));
         if let Some(target) = goal.as_ref().and_then(|goal| self.target_mut(goal)) {
             target.peer = Some(peer);
@@ -211,6 +270,7 @@ impl Targets {
 
     /// A link to `peer` was closed in favour of another one to the same peer.
     pub(crate) fn link_replaced(&mut self, now: Instant, link: LinkId) {
+        self.next = None;
         for target in self.configured.iter_mut().filter(|t| t.attempt.progress() == Progress::Linked(link)) {
             target.attempt.stand_by(now);
         }
@@ -225,13 +285,20 @@ impl Targets {
         failure: Failure<'_>,
         rng: &mut StdRng,
     ) {
-        for target in self.configured.iter_mut().filter(|t| t.peer == Some(peer)) {
-            target.attempt.lost(now, lived, Duration::ZERO, failure, rng);
-        }
+        self.next = None;
         let head_start = self.head_start(peer);
-        if let Some(discovered) = self.discovered.get_mut(&peer) {
-            discovered.lost = failure.code != Some(RefuseCode::ShuttingDown);
-            for attempt in discovered.addresses.values_mut() {
+        let targets = self.configured.iter_mut().filter(|t| t.peer == Some(peer));
+        let targets = targets.map(|t| (&mut t.attempt, Duration::ZERO));
+        let discovered = self.discovered.get_mut(&peer);
+        let addresses = discovered.into_iter().flat_map(|d| {
+            // Who does not want the link is not sought just because it was lost.
+            d.lost = !matches!(failure.code, Some(RefuseCode::ShuttingDown | RefuseCode::NotNeeded));
+            d.addresses.values_mut().map(|a| (a, head_start))
+        });
+        for (attempt, head_start) in targets.chain(addresses) {
+            if failure.code == Some(RefuseCode::NotNeeded) {
+                attempt.unneeded(now, rng);
+            } else {
                 attempt.lost(now, lived, head_start, failure, rng);
             }
         }
@@ -250,6 +317,11 @@ impl Targets {
             }
         };
         self.configured.iter().map(view).collect()
+    }
+
+    /// How many targets there are, and of how many peers addresses are kept.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.configured.len(), self.discovered.len())
     }
 
     /// The target that stands for the link to this peer.
@@ -313,7 +385,12 @@ impl Targets {
     }
 
     fn is_wanted(&self, peer: PeerName, d: &Discovered, links: &Links) -> bool {
-        self.discovery && (d.reachable || d.lost) && !links.has_peer(peer)
+        self.discovery && d.is_sought() && !links.has_peer(peer)
+    }
+
+    fn attempts(&self, peer: PeerName) -> impl Iterator<Item = &Attempt> {
+        let targets = self.configured.iter().filter(move |t| t.peer == Some(peer)).map(|t| &t.attempt);
+        targets.chain(self.discovered.get(&peer).into_iter().flat_map(|d| d.addresses.values()))
     }
 
     fn head_start(&self, peer: PeerName) -> Duration {

@@ -126,6 +126,18 @@ pub struct Counters {
     pub facts_copied: u64,
     /// Facts dropped: no room.
     pub facts_full: u64,
+    /// Facts dropped: their origin was removed (P5.8).
+    pub facts_removed: u64,
+    /// Facts announced, each once for each neighbour that was told.
+    pub announced: u64,
+    /// Facts that a neighbour was asked for.
+    pub wanted: u64,
+    /// Times a neighbour was asked to send no more news.
+    pub pruned: u64,
+    /// Messages sent to spread and compare facts.
+    pub gossip_messages: u64,
+    /// Their bytes.
+    pub gossip_bytes: u64,
     /// Links that came up.
     pub links_up: u64,
     /// Links that ended.
@@ -136,8 +148,63 @@ pub struct Counters {
     pub links_silent: u64,
     /// Links closed in favour of another one to the same peer.
     pub links_replaced: u64,
+    /// Links closed because neither end needed them (P8.3).
+    pub links_unneeded: u64,
     /// Dials begun.
     pub dials: u64,
     /// Dials that led to no link.
     pub dials_failed: u64,
+    /// Parcels of ours that were sent (P6.1).
+    pub parcels_sent: u64,
+    /// Parcels of others that were passed on.
+    pub parcels_relayed: u64,
+    /// Parcels dropped: no link to who is next, or no way to who it is for.
+    pub parcels_unrouted: u64,
+    /// Parcels dropped: they were to come back to us, or say that they are ours.
+    pub parcels_looped: u64,
+    /// Offers and answers taken (P6.2).
+    pub shares_taken: u64,
+    /// Offers and answers dropped: nothing is known of the source.
+    pub shares_unknown: u64,
+    /// Offers and answers dropped: not understood, or no keys come of them.
+    pub shares_malformed: u64,
+    /// Offers and answers dropped: heard before, or nobody asked.
+    pub shares_stale: u64,
+    /// Offers and answers dropped: too many from one source.
+    pub shares_limited: u64,
+    /// Offers and answers dropped: the signature does not verify.
+    pub shares_forged: u64,
+    /// Offers dropped: ours, of the smaller name, stands.
+    pub shares_crossed: u64,
+}
+
+/// How much each table holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableSizes {
+    /// Peers known, this one included.
+    pub peers: usize,
+    /// Facts held.
+    pub facts: usize,
+    /// Memory that facts take, in bytes, the tables around them included.
+    pub fact_bytes: usize,
+    /// Links over which news are sent at once.
+    pub eager_links: usize,
+    /// Announcements to be made.
+    pub to_announce: usize,
+    /// Facts that were announced and have not come.
+    pub missing: usize,
+    /// Links that are up.
+    pub links: usize,
+    /// Peers within reach, this one included.
+    pub reached: usize,
+    /// Routes worked out.
+    pub routes: usize,
+    /// Sources whose trees are at hand.
+    pub trees: usize,
+    /// Targets.
+    pub targets: usize,
+    /// Peers that addresses are kept of, to be dialled.
+    pub dialable: usize,
+    /// Peers that a link is wanted to.
+    pub wanted: usize,
 }

@@ -321,3 +321,35 @@ fn the_number_of_addresses_is_bounded() {
     assert!(rig.sent.len() <= 2 * 8);
     assert_eq!(rig.prober.best_address(), Some(address(199)));
 }
+
+#[test]
+fn long_records_are_asked_about_where_the_path_works_and_it_is_none_the_worse_without_them() {
+    const LONG: u16 = FULL + 22;
+    let long = |rig: &Rig| rig.sent.iter().filter(|(_, p)| p.length == LONG).count();
+    let mut rig = Rig::new(&[1], &[]);
+    rig.prober = rig.prober.with_long(LONG);
+    rig.run_until(20.0);
+    assert_eq!(long(&rig), 0, "nothing is known to work");
+
+    rig.open = vec![address(1)];
+    rig.run_until(23.2);
+    assert_eq!(rig.events.last().map(|e| e.1), Some(PathEvent::Up));
+    assert!(rig.prober.passes_long(), "asked at once, not with the next round");
+
+    rig.mtu = LONG - 1;
+    rig.run_until(60.0);
+    assert!(!rig.prober.passes_long());
+    assert!(matches!(rig.prober.state(), PathState::Up { .. }));
+    rig.mtu = LONG;
+    rig.run_until(64.0);
+    assert!(rig.prober.passes_long());
+}
+
+#[test]
+fn an_address_that_is_heard_of_later_is_tried_at_once() {
+    let mut rig = Rig::new(&[], &[4]);
+    rig.run_until(30.0);
+    rig.prober.suggest(rig.now, address(4));
+    rig.run_until(30.1);
+    assert_eq!(rig.events.last(), Some(&(30.02, PathEvent::Up)));
+}

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use wire::{Message, PeerName, Refuse, RefuseCode};
+use wire::{PeerName, Refuse, RefuseCode};
 
 use super::{Action, LinkId, LinkUp, Mesh, canonical};
 use crate::attempt::Failure;
@@ -36,15 +36,27 @@ impl Mesh {
         if let Some(old) = self.links.of_peer(up.peer) {
             return self.judge_second(now, up, old).map(Some);
         }
-        // Targets are exempt: the operator named them.
-        let discovered = up.dial.is_some_and(|dial| self.targets.expected(dial).is_some());
+        self.judge_limit(now, up).map(|()| None)
+    }
+
+    /// Whether there is room. At the limit a link that is not needed gives way to a peer that we want, or that nobody else
+    /// reaches; so a limit turns callers away, but never splits the network.
+    fn judge_limit(&mut self, now: Instant, up: &LinkUp) -> Result<(), Refuse> {
         let limit = self.config.conn_limit;
-        if limit > 0 && self.links.len() >= limit && (!up.outbound || discovered) {
-            let text =
-                format!("{} ({}) has its {limit} links already", self.config.name, self.config.nickname);
-            return Err(Refuse::new(RefuseCode::LimitReached, text));
+        if limit == 0 || self.links.len() < limit {
+            return Ok(());
         }
-        Ok(None)
+        // What was closed a moment ago must not count for a way any more.
+        self.survey(now);
+        // Targets are exempt: the operator named them.
+        let is_target = up.dial.is_some_and(|dial| self.targets.expected(dial).is_none());
+        let is_newcomer = !self.found.reached.contains(up.peer);
+        let is_worth_it = is_target || is_newcomer || self.is_kept(up.peer);
+        if is_worth_it && self.make_room(now, is_newcomer) || is_target {
+            return Ok(());
+        }
+        let text = format!("{} ({}) has its {limit} links already", self.config.name, self.config.nickname);
+        Err(Refuse::new(RefuseCode::LimitReached, text))
     }
 
     /// Whether the other end is whom it must be.
@@ -123,9 +135,8 @@ impl Mesh {
         if !up.outbound {
             self.refused.accepted(up.address.ip());
         }
-        self.links_changed(now);
-        // Both ends do so, and each answers with what the other lacks: neither needs to ask for the other's digest.
-        self.send(id, Message::Digest { answer: false, entries: self.facts.digest() });
+        self.links_changed(now, false);
+        self.gossip_with(now, id, up.peer);
     }
 
     fn turn_away(&mut self, now: Instant, up: &LinkUp, refuse: &Refuse) {
@@ -194,6 +205,8 @@ mod tests {
             discovery: true,
             conn_limit: 0,
             seed: [1; 32],
+            udp_port: 6783,
+            verify: crate::verify,
         };
         Mesh::new(config, now)
     }

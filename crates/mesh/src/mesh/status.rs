@@ -8,7 +8,9 @@ use wire::{LinkEntry, PeerName, Uid};
 use super::{LinkId, Mesh};
 use crate::notices::{CURE, Subject};
 use crate::text;
-use crate::view::{ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TargetView};
+use crate::view::{
+    ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TableSizes, TargetView,
+};
 
 impl Mesh {
     /// The targets, in the order and form they were given in.
@@ -81,18 +83,47 @@ impl Mesh {
         self.links.of_peer(peer)
     }
 
-    /// What someone must look after: copied identities and names used twice, in words, each with the way out.
+    /// What someone must look after, in words: copied identities and names used twice, each with the way out, and peers that
+    /// we cannot be linked to, each with the reason.
     pub fn warnings(&self) -> Vec<String> {
         let own = self.warnings.texts();
         let known: BTreeSet<Subject> = own.map(|(subject, _)| subject).collect();
         let mut texts: Vec<_> = self.warnings.texts().map(|(_, text)| text.to_owned()).collect();
         texts.extend(self.conflicts_seen_by_others(&known));
+        texts.extend(self.unlinked());
         texts
     }
 
     /// What was counted since the start.
     pub const fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The fingerprint of all facts of those within reach (P5.6): peers that agree show the same.
+    pub const fn fingerprint(&self) -> u64 {
+        self.facts.fingerprint()
+    }
+
+    /// How much each table holds.
+    pub fn table_sizes(&self) -> TableSizes {
+        let (to_announce, missing) = self.gossip.waiting();
+        let (routes, trees) = self.kept_ways();
+        let (targets, dialable) = self.targets.sizes();
+        TableSizes {
+            peers: self.facts.peers(),
+            facts: self.facts.len(),
+            fact_bytes: self.facts.memory(),
+            eager_links: self.gossip.eager(),
+            to_announce,
+            missing,
+            links: self.links.len(),
+            reached: self.found.reached.len(),
+            routes,
+            trees,
+            targets,
+            dialable,
+            wanted: self.wanted_links(),
+        }
     }
 
     /// Says that two hosts use the identity of `peer`, the second one at `address`.
@@ -106,19 +137,19 @@ impl Mesh {
         let (mut told, mut texts) = (known.clone(), Vec::new());
         for teller in self.facts.origins().filter(|&name| name != own) {
             for LinkEntry { peer, address, .. } in self.facts.conflicts(teller) {
-                let subject = if *peer == own { Subject::OwnIdentity } else { Subject::Identity(*peer) };
+                let subject = if peer == own { Subject::OwnIdentity } else { Subject::Identity(peer) };
                 if !told.insert(subject) {
                     continue;
                 }
-                let address = text::printable(address);
-                texts.push(if *peer == own {
+                let address = address.to_string();
+                texts.push(if peer == own {
                     let nickname = self.nickname(teller);
                     format!(
                         "another host, refused at {address} by {teller} ({nickname}), runs with this host's \
                          identity: {CURE}"
                     )
                 } else {
-                    self.used_twice_text(*peer, &address)
+                    self.used_twice_text(peer, &address)
                 });
             }
         }
@@ -129,22 +160,27 @@ impl Mesh {
         let own = name == self.config.name;
         let fact = self.facts.peer(name);
         // What we state lags behind by a moment; what we know does not.
-        let stated = if own { self.links.entries() } else { self.facts.links(name).to_vec() };
+        let stated = if own { self.links.entries() } else { self.facts.links(name).collect() };
         let link = |entry: LinkEntry| PeerLink {
             nickname: self.nickname(entry.peer),
-            established_both_ways: self.topology.linked(name, entry.peer),
-            entry: LinkEntry { address: text::printable(&entry.address), ..entry },
+            established_both_ways: self.states(name, entry.peer) && self.states(entry.peer, name),
+            entry,
         };
         PeerView {
             name,
             nickname: self.nickname(name),
-            uid: fact.map(|f| Uid(f.uid)),
-            program: fact.and_then(|f| f.program.as_deref()).map(text::printable),
+            uid: fact.as_ref().map(|f| Uid(f.uid)),
+            program: fact.and_then(|f| f.program).map(|program| text::printable(&program)),
             links: stated.into_iter().map(link).collect(),
         }
     }
 
-    fn nickname(&self, name: PeerName) -> String {
+    /// Whether `a` states a link to `b`; what we are linked to counts at once.
+    fn states(&self, a: PeerName, b: PeerName) -> bool {
+        (a == self.config.name && self.links.has_peer(b)) || self.facts.links(a).any(|l| l.peer == b)
+    }
+
+    pub(super) fn nickname(&self, name: PeerName) -> String {
         let of_link = || self.links.get(self.links.of_peer(name)?).map(|l| l.nickname.clone());
         self.facts.peer(name).map(|f| text::nickname(&f.nickname)).or_else(of_link).unwrap_or_default()
     }

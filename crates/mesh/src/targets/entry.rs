@@ -18,12 +18,16 @@ pub(super) struct Target {
     /// Who answered there last.
     pub(super) peer: Option<PeerName>,
     pub(super) attempt: Attempt,
+    /// Its peer is within reach and no link to it is wanted (P8.3).
+    pub(super) spared: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Discovered {
     pub(super) addresses: BTreeMap<SocketAddr, Attempt>,
     pub(super) reachable: bool,
+    /// A link to it is wanted.
+    pub(super) wanted: bool,
     /// We were linked and lost it: it is tried until it is forgotten, even if nothing else reaches it, because
     /// where all links break at once nobody else can tell of it.
     pub(super) lost: bool,
@@ -36,9 +40,9 @@ pub(super) enum Goal {
 }
 
 impl Target {
-    /// Whether its peer is linked, so that it waits.
+    /// Whether its peer is linked, or need not be, so that it waits.
     pub(super) fn is_satisfied(&self, links: &Links) -> bool {
-        self.peer.is_some_and(|peer| links.has_peer(peer))
+        self.peer.is_some_and(|peer| self.spared || links.has_peer(peer))
     }
 }
 
@@ -55,6 +59,12 @@ impl Discovered {
             self.addresses.remove(&outdated);
         }
         self.addresses.insert(address, Attempt::new(due));
+    }
+
+    /// Whether a link to this peer, which is not linked, is to be sought. One that nothing reaches any more is, if we
+    /// lost it; all others only if they are wanted.
+    pub(super) const fn is_sought(&self) -> bool {
+        if self.reachable { self.wanted } else { self.lost }
     }
 
     pub(super) fn is_dialling(&self) -> bool {

@@ -32,8 +32,16 @@ impl Rig {
         for &(peer, at) in heard {
             addresses.entry(name(peer)).or_default().insert(address(at));
         }
-        let reachable = reachable.iter().map(|&n| name(n)).collect();
-        self.targets.discover(self.at(ms), &reachable, &addresses);
+        // All within reach are wanted.
+        for &n in reachable {
+            addresses.entry(name(n)).or_default();
+        }
+        self.want(ms, reachable, Wanted { peers: addresses, ..Wanted::default() });
+    }
+
+    fn want(&mut self, ms: u64, reachable: &[u8], wanted: Wanted) {
+        let (now, reached) = (self.at(ms), reachable.iter().map(|&n| name(n)).collect());
+        self.targets.want(now, &reached, &wanted, &mut self.rng);
     }
 
     /// What is dialled now: targets by text, addresses by their last byte.
@@ -260,4 +268,65 @@ fn a_neighbour_that_shut_down_is_not_dialled_until_it_is_back() {
     assert_eq!(rig.targets.next_due(&rig.links), None);
     rig.discover(110_000, &[9], &[]);
     assert_eq!(texts(&rig.dials(110_000)), ["10.0.0.9:6783 9"]);
+}
+
+#[test]
+fn only_wanted_peers_are_dialled_and_a_target_within_reach_is_spared() {
+    let mut rig = Rig::new(0);
+    let wants = |peers: &[u8]| Wanted {
+        peers: peers.iter().map(|&n| (name(n), BTreeSet::from([address(n)]))).collect(),
+        sparing: true,
+        spread: Duration::ZERO,
+    };
+    rig.targets.connect(rig.start, "h3");
+    let id = rig.dial(0);
+    rig.link(1, 1, 3, Some(id));
+    rig.want(2, &[3, 8, 9], wants(&[8]));
+    assert_eq!(texts(&rig.dials(2)), ["10.0.0.8:6783 8"]);
+    rig.lose(3, 1, 3, 0, Some(RefuseCode::NotNeeded));
+    assert_eq!(rig.dials(100_000), [], "it is within reach by others");
+    assert_eq!(rig.targets.views(&rig.links)[0].state, ConnectionState::Waiting);
+    rig.want(100_001, &[3, 8, 9], wants(&[3]));
+    assert_eq!(texts(&rig.dials(101_000)), ["h3"], "it is wanted now");
+    let mut rig = Rig::new(0);
+    rig.targets.connect(rig.start, "h3");
+    let id = rig.dial(0);
+    rig.link(1, 1, 3, Some(id));
+    rig.lose(3, 1, 3, 0, Some(RefuseCode::NotNeeded));
+    rig.want(4, &[3, 8, 9], wants(&[8]));
+    rig.dials(5000);
+    rig.want(100_000, &[8, 9], wants(&[8]));
+    assert_eq!(texts(&rig.dials(100_000)), ["h3"], "nobody else reaches it any more");
+}
+
+#[test]
+fn first_dials_are_spread_over_the_time_that_is_asked_for() {
+    let mut rig = Rig::new(0);
+    let all = 10..250;
+    let peers = all.clone().map(|n| (name(n), BTreeSet::from([address(n)]))).collect();
+    let reachable: Vec<_> = all.collect();
+    rig.want(0, &reachable, Wanted { peers, sparing: true, spread: Duration::from_millis(400) });
+    let begun: Vec<_> = (0..=8).map(|n| rig.dials(n * 50).len()).collect();
+    assert_eq!(begun.iter().sum::<usize>(), 240);
+    assert!(begun.iter().all(|&n| n <= 60), "{begun:?}");
+}
+
+#[test]
+fn a_peer_is_held_for_closed_when_it_has_no_address_or_each_failed_twice_or_is_full() {
+    let mut rig = Rig::new(0);
+    rig.discover(0, &[8, 9], &[(9, 9)]);
+    assert!(rig.targets.is_closed(name(8)));
+    assert_eq!(rig.targets.trouble(name(8)), Some("nobody knows an address it listens on"));
+    assert_eq!(rig.targets.trouble(name(9)), None);
+    for ms in [0, 10_000] {
+        assert!(!rig.targets.is_closed(name(9)));
+        let id = rig.dial(ms);
+        rig.fail(ms, id, None);
+    }
+    assert!(rig.targets.is_closed(name(9)));
+    assert_eq!(rig.targets.trouble(name(9)), Some("no"));
+    let id = rig.dial(100_000);
+    rig.fail(100_000, id, Some(RefuseCode::LimitReached));
+    assert!(rig.targets.is_closed(name(9)));
+    assert_eq!(rig.targets.trouble(name(9)), None, "that is no fault");
 }

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use crate::harness::{Net, identity};
-use wire::{Fact, FactKind, Message, PeerFact};
+use wire::{Digest, Fact, FactKind, Message, PeerFact};
 
 /// A fact that the identity number `n` signs.
-fn fact(n: u8, kind: u16, version: (u64, u64), payload: &[u8]) -> Vec<u8> {
+fn fact(n: u8, kind: u16, version: (u64, u64), payload: &[u8]) -> Arc<[u8]> {
     let who = identity(n);
     let mut fact = Fact {
         origin: who.name(),
@@ -16,7 +18,7 @@ fn fact(n: u8, kind: u16, version: (u64, u64), payload: &[u8]) -> Vec<u8> {
     fact.signature = who.sign(&fact.signed_bytes());
     let mut bytes = Vec::new();
     fact.encode(&mut bytes);
-    bytes
+    bytes.into()
 }
 
 fn chain(seed: u64) -> Net {
@@ -33,10 +35,14 @@ fn chain(seed: u64) -> Net {
 }
 
 /// Everything a host holds, taken out by a digest that lacks everything.
-fn held(net: &mut Net, host: usize) -> Vec<Vec<u8>> {
+fn held(net: &mut Net, host: usize) -> Vec<Arc<[u8]>> {
     let mesh = &mut net.hosts[host].mesh;
     let link = mesh.links().next().expect("a link").link;
-    mesh.handle_message(net.now, link, Message::Digest { answer: false, entries: Vec::new() });
+    mesh.handle_message(
+        net.now,
+        link,
+        Message::Digest(Digest::Lines { answer: false, buckets: u64::MAX, lines: Vec::new() }),
+    );
     let mut facts = Vec::new();
     while let Some(action) = mesh.poll_action() {
         if let mesh::Action::Send { message: Message::Facts(some), .. } = action {
@@ -65,11 +71,15 @@ fn a_fact_of_an_unknown_kind_reaches_everyone_byte_for_byte_and_once() {
 #[test]
 fn a_forged_fact_goes_no_further() {
     let mut net = chain(2);
-    let mut forged =
-        fact(1, 1, (9, 9), &PeerFact { nickname: "evil".into(), uid: 1, port: 1, program: None }.encode());
+    let mut forged = fact(
+        1,
+        1,
+        (9, 9),
+        &PeerFact { nickname: "evil".into(), uid: 1, port: 1, program: None, udp_port: None }.encode(),
+    );
     let last = forged.len() - 1;
-    forged[last] ^= 1;
-    net.inject(0, 1, Message::Facts(vec![forged, vec![1, 2, 3], vec![0; 70_000]]));
+    Arc::make_mut(&mut forged)[last] ^= 1;
+    net.inject(0, 1, Message::Facts(vec![forged, [1, 2, 3].into(), vec![0; 70_000].into()]));
     net.run(1.0);
     let c = net.hosts[1].mesh.counters();
     assert_eq!((c.facts_forged, c.facts_malformed, c.facts_oversized), (1, 1, 1));
@@ -80,7 +90,7 @@ fn a_forged_fact_goes_no_further() {
 fn one_bad_fact_does_not_keep_the_good_ones_of_a_message_from_entering() {
     let mut net = chain(3);
     let good = fact(1, 4711, (1, 1), b"good");
-    net.inject(0, 1, Message::Facts(vec![vec![0; 10], good.clone(), vec![0; 200]]));
+    net.inject(0, 1, Message::Facts(vec![[0; 10].into(), good.clone(), [0; 200].into()]));
     net.run(1.0);
     assert!(held(&mut net, 2).contains(&good));
 }
@@ -129,11 +139,15 @@ fn random_messages_from_a_neighbour_neither_panic_nor_stall() {
             let mut bytes =
                 fact(1 + seed % 3, rng.random_range(0..5), (rng.random_range(0..4), rng.random()), b"\x80");
             let at = rng.random_range(0..bytes.len());
-            bytes[at] ^= u8::from(rng.random_bool(0.5));
+            Arc::make_mut(&mut bytes)[at] ^= u8::from(rng.random_bool(0.5));
             let message = match rng.random_range(0..5) {
                 0 => Message::Ping(rng.random()),
                 1 => Message::Pong(rng.random()),
-                2 => Message::Digest { answer: rng.random(), entries: Vec::new() },
+                2 => Message::Digest(Digest::Lines {
+                    answer: rng.random(),
+                    buckets: rng.random(),
+                    lines: Vec::new(),
+                }),
                 _ => Message::Facts(vec![bytes]),
             };
             net.inject(0, 1, message);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh::{Action, DialId, DialTo, Identity, LinkId, LinkUp, Mesh, MeshConfig};
+use mesh::{Action, DialId, DialTo, Identity, LinkId, LinkUp, Mesh, MeshConfig, SessionEvent};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use wire::{Message, PeerName, Refuse, RefuseCode, Uid};
@@ -14,12 +14,16 @@ use wire::{Message, PeerName, Refuse, RefuseCode, Uid};
 /// Events after which a run is called endless.
 const MAX_EVENTS: usize = 2_000_000;
 
+/// Changes a message on its way; `false`: it is lost.
+type Tamper = Box<dyn FnMut(&mut Message, &mut StdRng) -> bool>;
+
 pub(crate) struct Net {
     pub(crate) now: Instant,
     pub(crate) start: Instant,
     pub(crate) hosts: Vec<Host>,
     /// Latency of each message, and of each step of a handshake, in milliseconds.
     pub(crate) latency: std::ops::Range<u64>,
+    pub(crate) tamper: Option<Tamper>,
     seed: u64,
     rng: StdRng,
     queue: BTreeMap<(Instant, u64), Event>,
@@ -40,6 +44,8 @@ pub(crate) struct Host {
     pub(crate) dials: Vec<(Instant, DialTo)>,
     /// Every refusal or reason that ended a dial or link of this host, told by the other end.
     pub(crate) told: Vec<Refuse>,
+    /// What happened to sessions with peers that are not neighbours.
+    pub(crate) sessions: Vec<SessionEvent>,
     run: u64,
 }
 
@@ -93,6 +99,8 @@ pub(crate) fn config(n: u8) -> MeshConfig {
         discovery: true,
         conn_limit: 0,
         seed: [n; 32],
+        udp_port: 6783,
+        verify: mesh::verify,
     }
 }
 
@@ -110,6 +118,7 @@ impl Net {
             start: now,
             hosts: Vec::new(),
             latency: 1..20,
+            tamper: None,
             seed,
             rng: StdRng::from_seed(bytes),
             queue: BTreeMap::new(),
@@ -141,6 +150,7 @@ impl Net {
             gone: Vec::new(),
             dials: Vec::new(),
             told: Vec::new(),
+            sessions: Vec::new(),
             run: 0,
         });
         index
@@ -307,7 +317,12 @@ impl Net {
     }
 
     /// Sends something to one end of a connection, in order.
-    fn transmit(&mut self, conn: u64, end: usize, what: What) {
+    fn transmit(&mut self, conn: u64, end: usize, mut what: What) {
+        if let (What::Message(message), Some(tamper)) = (&mut what, &mut self.tamper)
+            && !tamper(message, &mut self.rng)
+        {
+            return;
+        }
         let at = self.later();
         let Some(c) = self.conns.get_mut(&conn) else { return };
         let at = at.max(c.ends[end].not_before);
@@ -345,8 +360,11 @@ impl Net {
                 Action::Close { link, refuse } => self.close(link.0 / 2, (link.0 % 2) as usize, Some(refuse)),
                 Action::PeerSeen(name) => self.hosts[host].seen.push(name),
                 Action::PeerGone(name) => self.hosts[host].gone.push(name),
+                Action::RoutesChanged => {}
             }
         }
+        let Host { mesh, sessions, .. } = &mut self.hosts[host];
+        sessions.extend(std::iter::from_fn(|| mesh.poll_session()));
     }
 
     fn dial(&mut self, from: usize, dial: DialId, to: DialTo) {

@@ -4,9 +4,11 @@
 
 mod harness;
 
+mod distant;
 mod duplicates;
 mod facts;
 mod identity;
 mod joining;
 mod limits;
 mod losing;
+mod many;

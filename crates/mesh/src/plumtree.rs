@@ -1,0 +1,302 @@
+//! How news spread: along a tree that finds itself (P5.5).
+//!
+//! Of the links that each peer has, those in the tree are *eager*: news are sent over them at once. Over the others they
+//! are only announced, a line each, in case the tree is broken. A link leaves the tree when news that came over it were known
+//! already, and enters it again when news had to be asked for over it.
+//!
+//! Pure book-keeping: what is held, and what a fact says, is the caller's business. It says which facts are new, which were
+//! heard again, announced or asked for, and carries out what comes out of [`Plumtree::handle_timeout`].
+
+mod missing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wire::{DigestEntry, FactKind, PeerName};
+
+use crate::mesh::LinkId;
+use missing::Missing;
+
+/// While news pour in they are passed on in one message this often. What comes after a quiet moment goes at once.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long announcements are gathered (P5.5). Two neighbours hear most news at nearly the same time. Were both to wait
+/// equally long, both would announce; so the one with the smaller name does so first, and the other sees that there is no
+/// need to.
+const ANNOUNCE_FIRST: Duration = Duration::from_millis(350);
+const ANNOUNCE_SECOND: Duration = Duration::from_millis(500);
+/// A link is not taken for superfluous so soon after it came up, or after a comparison of digests began on it: what is
+/// heard twice then says nothing about the tree.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the news of one origin alone shape the tree after the last of them.
+const ROOT_FOR: Duration = Duration::from_secs(1);
+/// Most lines that wait to be announced on one link. Digests repair what this leaves out.
+const MAX_LINES: usize = 8192;
+
+/// What a fact is known by, whatever its version.
+pub(crate) type Key = (PeerName, FactKind);
+
+/// What is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Push {
+    /// These facts.
+    Facts(LinkId, Vec<Arc<[u8]>>),
+    /// An announcement of these.
+    Announce(LinkId, Vec<DigestEntry>),
+    /// A request for these.
+    Want(LinkId, Vec<DigestEntry>),
+}
+
+/// Who gets news at once, who is told of them, and what we were told of ourselves.
+#[derive(Debug, Default)]
+pub(crate) struct Plumtree {
+    links: BTreeMap<LinkId, Neighbour>,
+    news: BTreeMap<Key, News>,
+    /// When news are passed on next, and when they last were.
+    push_at: Option<Instant>,
+    pushed: Option<Instant>,
+    /// Whose news shape the tree, and when the last of them came.
+    root: Option<(PeerName, Instant)>,
+    /// When those who announce first do, and the others.
+    announce_at: [Option<Instant>; 2],
+    missing: Missing,
+}
+
+#[derive(Debug)]
+struct Neighbour {
+    is_eager: bool,
+    /// Its place in [`Plumtree::announce_at`].
+    turn: usize,
+    patient_until: Instant,
+    /// What is to be announced to it.
+    lines: BTreeMap<Key, (u64, u64)>,
+}
+
+/// A fact that is to be passed on.
+#[derive(Debug)]
+struct News {
+    version: (u64, u64),
+    bytes: Arc<[u8]>,
+    /// Those who have it.
+    known_to: Vec<LinkId>,
+}
+
+/// A fact that was held already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Repeated {
+    /// Which it is.
+    pub(crate) line: DigestEntry,
+    /// A newer one is held.
+    pub(crate) is_older: bool,
+    /// Where that which is held came from; `None`: it is our own.
+    pub(crate) first: Option<LinkId>,
+}
+
+impl Plumtree {
+    /// A link came up: it is eager. `is_first` tells whether we announce first on it, or the other end does.
+    pub(crate) fn link_up(&mut self, now: Instant, link: LinkId, is_first: bool) {
+        let neighbour = Neighbour {
+            is_eager: true,
+            turn: usize::from(!is_first),
+            patient_until: now + PATIENCE,
+            lines: BTreeMap::new(),
+        };
+        self.links.insert(link, neighbour);
+    }
+
+    /// Links that are gone are forgotten.
+    pub(crate) fn retain(&mut self, is_up: impl Fn(LinkId) -> bool) {
+        self.links.retain(|&link, _| is_up(link));
+        self.missing.retain(is_up);
+    }
+
+    /// A comparison of digests began on this link: facts will arrive on it that are known already.
+    pub(crate) fn compared(&mut self, now: Instant, link: LinkId) {
+        if let Some(neighbour) = self.links.get_mut(&link) {
+            neighbour.patient_until = now + PATIENCE;
+        }
+    }
+
+    /// A fact is new. It came over `from`, or is our own.
+    pub(crate) fn news(&mut self, now: Instant, line: DigestEntry, bytes: Arc<[u8]>, from: Option<LinkId>) {
+        let key = (line.origin, line.kind);
+        self.missing.arrived(&line);
+        self.is_of_root(now, &line);
+        if let Some(neighbour) = from.and_then(|link| self.links.get_mut(&link)) {
+            neighbour.lines.remove(&key);
+            // The other end holds us for eager, or it would not have sent this: the two must not differ. Unless it was
+            // under way when we asked for no more.
+            neighbour.is_eager |= now >= neighbour.patient_until;
+        }
+        let news = News { version: line.version, bytes, known_to: from.into_iter().collect() };
+        self.news.insert(key, news);
+        let earliest = self.pushed.map_or(now, |at| now.max(at + GATHER));
+        self.push_at.get_or_insert(earliest);
+    }
+
+    /// A fact came over this link that was held already, in this version or a newer one, which came over `first` or is our
+    /// own. Tells whether the other end is to be asked to send no more.
+    pub(crate) fn repeated(&mut self, now: Instant, link: LinkId, heard: &Repeated) -> bool {
+        if !heard.is_older {
+            self.has(link, &heard.line);
+        }
+        // Many peers have news at the same moment, and each judges by what crosses its own links. Were the link they came
+        // over first out of the tree by now, giving up this one could cut us off.
+        let comes_anyway = heard.first.is_none_or(|first| first != link && self.is_eager(first));
+        let is_of_root = self.is_of_root(now, &heard.line);
+        let Some(neighbour) = self.links.get_mut(&link) else { return false };
+        // Also when we hold the link for superfluous already: the other end does not, or it would not have sent this.
+        let is_superfluous = is_of_root && comes_anyway && now >= neighbour.patient_until;
+        if is_superfluous {
+            neighbour.is_eager = false;
+            // What is under way must not cause the same request again.
+            neighbour.patient_until = now + PATIENCE;
+        }
+        is_superfluous
+    }
+
+    /// The other end announced a fact that we hold.
+    pub(crate) fn announced_known(&mut self, link: LinkId, line: &DigestEntry) {
+        self.has(link, line);
+    }
+
+    /// The other end announced a fact that we lack.
+    pub(crate) fn announced_missing(&mut self, now: Instant, link: LinkId, line: &DigestEntry) {
+        if self.links.contains_key(&link) {
+            self.missing.add(now, link, line);
+        }
+    }
+
+    /// A fact arrived that is not worth keeping: there is no point in asking others for it.
+    pub(crate) fn is_unwanted(&mut self, line: &DigestEntry) {
+        self.missing.arrived(line);
+    }
+
+    /// The other end asks to send no more. Tells whether to object, with a request for nothing in particular: it was the
+    /// last link over which we hear news.
+    pub(crate) fn pruned(&mut self, link: LinkId) -> bool {
+        let is_last = self.is_eager(link) && self.eager() == 1;
+        self.set_eager(link, is_last);
+        is_last
+    }
+
+    /// The other end asks for facts, and for new ones as they come.
+    pub(crate) fn wanted(&mut self, link: LinkId) {
+        self.set_eager(link, true);
+    }
+
+    /// What is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<Push> {
+        let mut pushes = Vec::new();
+        if self.push_at.is_some_and(|at| at <= now) {
+            self.push_at = None;
+            self.pushed = Some(now);
+            self.push(now, &mut pushes);
+        }
+        for turn in 0..2 {
+            if let Some(at) = self.announce_at.get_mut(turn)
+                && at.is_some_and(|at| at <= now)
+            {
+                *at = None;
+                self.announce(turn, &mut pushes);
+            }
+        }
+        for (link, lines) in self.missing.handle_timeout(now) {
+            self.set_eager(link, true);
+            pushes.push(Push::Want(link, lines));
+        }
+        pushes
+    }
+
+    /// When something is due next.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let [first, second] = self.announce_at;
+        [self.push_at, first, second, self.missing.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// How many links are eager.
+    pub(crate) fn eager(&self) -> usize {
+        self.links.values().filter(|neighbour| neighbour.is_eager).count()
+    }
+
+    /// How many lines wait: for their announcement, and for the facts they are about.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.links.values().map(|neighbour| neighbour.lines.len()).sum(), self.missing.len())
+    }
+
+    /// The other end has this fact.
+    fn has(&mut self, link: LinkId, line: &DigestEntry) {
+        let key = (line.origin, line.kind);
+        if let Some(news) = self.news.get_mut(&key).filter(|news| news.version <= line.version)
+            && !news.known_to.contains(&link)
+        {
+            news.known_to.push(link);
+        }
+        if let Some(neighbour) = self.links.get_mut(&link)
+            && neighbour.lines.get(&key).is_some_and(|&version| version <= line.version)
+        {
+            neighbour.lines.remove(&key);
+        }
+    }
+
+    /// Whether this is news of the origin that shapes the tree: of those with news of late the one with the smallest name.
+    ///
+    /// News of one origin leave a tree, whatever they meet. Those of many at the same moment would each take other links out
+    /// of it, and what is left would hang together no more. So all go by the same one.
+    fn is_of_root(&mut self, now: Instant, line: &DigestEntry) -> bool {
+        let is_root = self.root.is_none_or(|(root, at)| line.origin <= root || now >= at + ROOT_FOR);
+        if is_root {
+            self.root = Some((line.origin, now));
+        }
+        is_root
+    }
+
+    fn is_eager(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|neighbour| neighbour.is_eager)
+    }
+
+    fn set_eager(&mut self, link: LinkId, is_eager: bool) {
+        if let Some(neighbour) = self.links.get_mut(&link) {
+            neighbour.is_eager = is_eager;
+        }
+    }
+
+    /// Passes the news on to those who are eager, and notes them down for the others.
+    fn push(&mut self, now: Instant, pushes: &mut Vec<Push>) {
+        let news = std::mem::take(&mut self.news);
+        for (&link, neighbour) in &mut self.links {
+            let unknown = news.iter().filter(|(_, news)| !news.known_to.contains(&link));
+            if neighbour.is_eager {
+                let facts: Vec<_> = unknown.map(|(_, news)| Arc::clone(&news.bytes)).collect();
+                if !facts.is_empty() {
+                    pushes.push(Push::Facts(link, facts));
+                }
+                continue;
+            }
+            for (&key, news) in unknown {
+                if neighbour.lines.len() < MAX_LINES {
+                    neighbour.lines.insert(key, news.version);
+                }
+            }
+            if !neighbour.lines.is_empty()
+                && let Some(at) = self.announce_at.get_mut(neighbour.turn)
+            {
+                let wait = if neighbour.turn == 0 { ANNOUNCE_FIRST } else { ANNOUNCE_SECOND };
+                at.get_or_insert(now + wait);
+            }
+        }
+    }
+
+    fn announce(&mut self, turn: usize, pushes: &mut Vec<Push>) {
+        for (&link, neighbour) in self.links.iter_mut().filter(|(_, neighbour)| neighbour.turn == turn) {
+            if !neighbour.lines.is_empty() {
+                let lines = std::mem::take(&mut neighbour.lines).into_iter();
+                let line = |((origin, kind), version)| DigestEntry { origin, kind, version };
+                pushes.push(Push::Announce(link, lines.map(line).collect()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
