@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
-use crate::messages::{Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry};
+use crate::messages::{Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, RemovePeers, RemovedPeers};
 use crate::report::Report;
 
 /// The daemon as the HTTP servers see it: a cheap handle, cloned for each request.
@@ -17,6 +17,11 @@ pub trait Control: Clone + Send + Sync + 'static {
     fn connect(&self, request: Connect) -> impl Future<Output = Result<(), ControlError>> + Send;
     /// Removes targets. Unknown ones are no error.
     fn forget(&self, request: Forget) -> impl Future<Output = Result<(), ControlError>> + Send;
+    /// Has the network forget peers that are gone. Unknown ones are no error; one that runs is, and then nothing is done.
+    fn remove_peers(
+        &self,
+        request: RemovePeers,
+    ) -> impl Future<Output = Result<RemovedPeers, ControlError>> + Send;
     /// Gives a running container addresses.
     fn attach(&self, request: Attach) -> impl Future<Output = Result<Addresses, ControlError>> + Send;
     /// Takes addresses away from a container. Those it does not have are no error.

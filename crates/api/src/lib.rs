@@ -22,10 +22,10 @@ mod tests;
 pub use client::{Client, ClientError};
 pub use control::{Control, ControlError, Status};
 pub use listen::{ServeError, serve_tcp, serve_unix};
-pub use messages::{Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, VersionAnswer};
+pub use messages::{Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, RemovePeers, RemovedPeer, RemovedPeers, VersionAnswer};
 pub use report::{
     Authentication, ConnectionReport, ConnectionState, Direction, DockerReport, MacReport, OffloadMode,
-    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouterReport, TargetReport, Transport,
+    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouterReport, RouteReport, TargetReport, Transport,
     TransportMode,
 };
 pub use server::{control_router, public_router};

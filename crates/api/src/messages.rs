@@ -21,6 +21,33 @@ pub struct Forget {
     pub peers: Vec<String>,
 }
 
+/// `POST /rmpeer`: has the network forget peers that are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RemovePeers {
+    /// Peer names or nicknames.
+    pub peers: Vec<String>,
+}
+
+/// What `POST /rmpeer` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RemovedPeers {
+    /// What became of each, in the order they were given.
+    pub peers: Vec<RemovedPeer>,
+}
+
+/// One peer that `POST /rmpeer` named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RemovedPeer {
+    /// As it was given.
+    pub given: String,
+    /// Its name, if somebody of that name was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
 /// `POST /attach`: gives a running container addresses on the network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use crate::messages::PsEntry;
 use crate::report::{
     Authentication, ConnectionReport, ConnectionState, OffloadMode, Offloads, PeerReport, Report,
-    RouterReport,
+    RouteReport, RouterReport,
 };
 
 /// Width of the labels of [`status`], without the colon: the widest of the original's and one blank.
@@ -76,6 +76,23 @@ pub fn peers(router: &RouterReport) -> String {
 /// `status targets`: one per line, exactly as given.
 pub fn targets(router: &RouterReport) -> String {
     router.targets.iter().map(|target| line(&clean(&target.target))).collect()
+}
+
+/// `status routes`: each peer that is no neighbour, by which way frames go to it, and through whom they otherwise would.
+pub fn routes(router: &RouterReport) -> String {
+    let of = |route: &RouteReport| {
+        let transport = route.transport.map_or_else(|| "-".to_owned(), |transport| transport.to_string());
+        let between = route.hops.split_last().map_or(&[][..], |(_, between)| between);
+        let via: Vec<_> = between.iter().map(|one| peer(&one.name, &one.nickname)).collect();
+        let mut parts = vec![
+            format!("{:<37} {transport:<6}", peer(&route.peer.name, &route.peer.nickname)),
+            format!("via {}", if via.is_empty() { "nobody now".into() } else { via.join(", ") }),
+        ];
+        parts.extend(route.rtt_micros.map(|micros| format!("rtt={}", milliseconds(micros))));
+        parts.push(format!("({})", route.reason));
+        line(&clean(&parts.join(" ")))
+    };
+    router.routes.iter().map(of).collect()
 }
 
 /// `ps`: short id, MAC address, addresses.
@@ -374,6 +391,14 @@ mod tests {
     }
 
     #[test]
+    fn routes_name_the_peers_in_between() {
+        let expected = "\
+7a:00:00:00:00:03(host3)              relay  via 7a:00:00:00:00:02(host2) (waiting for an answer to UDP probes (4 sent))
+";
+        assert_eq!(routes(&sample::report().router), expected);
+    }
+
+    #[test]
     fn targets_are_shown_exactly_as_given() {
         assert_eq!(targets(&sample::report().router), "198.18.0.2\n");
     }
@@ -398,7 +423,10 @@ weave:expose 7a:00:00:00:00:01 192.168.122.100/24
         router.connections[1].error = Some(evil.into());
         router.targets[0].target = evil.into();
         let report = Report { router: router.clone(), ..sample::report() };
-        for page in [status(&report), connections(&router), peers(&router), targets(&router)] {
+        router.routes[0].hops[0].nickname = evil.into();
+        for page in
+            [status(&report), connections(&router), peers(&router), targets(&router), routes(&router)]
+        {
             assert!(page.contains("owned"));
             assert!(page.chars().all(|char| char == '\n' || !char.is_control()), "{page:?}");
             assert!(!page.lines().any(|line| line.starts_with("name")), "{page:?}");

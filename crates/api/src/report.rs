@@ -74,6 +74,9 @@ pub struct RouterReport {
     pub connections: Vec<ConnectionReport>,
     /// Every known peer, this one included.
     pub peers: Vec<PeerReport>,
+    /// The ways to peers within reach that are not neighbours.
+    #[serde(default)]
+    pub routes: Vec<RouteReport>,
     /// The MAC table.
     #[serde(rename = "MACs")]
     pub macs: Vec<MacReport>,
@@ -216,6 +219,27 @@ pub struct PeerRef {
     pub nickname: String,
 }
 
+/// The way to a peer that is no neighbour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RouteReport {
+    /// The peer.
+    pub peer: PeerRef,
+    /// The peers on the way through others, in order; the peer itself is the last.
+    pub hops: Vec<PeerRef>,
+    /// What frames take; nothing before there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+    /// Why.
+    pub reason: String,
+    /// The cipher of frames to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+    /// Round-trip time over UDP, where frames take that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_micros: Option<u64>,
+}
+
 /// One entry of the MAC table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -273,6 +297,8 @@ pub enum Transport {
     Udp,
     /// The link itself.
     Tls,
+    /// Sealed records through peers in between.
+    Relay,
 }
 
 /// Who dialled.
@@ -327,6 +353,7 @@ impl Display for Transport {
         f.pad(match self {
             Self::Udp => "udp",
             Self::Tls => "tls",
+            Self::Relay => "relay",
         })
     }
 }

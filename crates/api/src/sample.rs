@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::messages::PsEntry;
 use crate::report::{
     Authentication, ConnectionReport, ConnectionState, Direction, DockerReport, MacReport, OffloadMode,
-    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouterReport, TargetReport, Transport,
+    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouteReport, RouterReport, TargetReport, Transport,
     TransportMode,
 };
 
@@ -72,6 +72,17 @@ fn router() -> RouterReport {
                 ],
             ),
         ],
+        routes: vec![RouteReport {
+            peer: PeerRef { name: name(3), nickname: "host3".into() },
+            hops: vec![
+                PeerRef { name: name(2), nickname: "host2".into() },
+                PeerRef { name: name(3), nickname: "host3".into() },
+            ],
+            transport: Some(Transport::Relay),
+            reason: "waiting for an answer to UDP probes (4 sent)".into(),
+            encryption: Some("AES-256-GCM".into()),
+            rtt_micros: None,
+        }],
         macs: vec![MacReport {
             mac: "02:00:00:00:00:0b".into(),
             name: name(2),

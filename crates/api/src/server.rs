@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::control::{Control, ControlError, Status};
 use crate::messages::{
-    Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, VersionAnswer,
+    Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, RemovePeers, RemovedPeers, VersionAnswer,
 };
 use crate::render;
 use crate::report::Report;
@@ -22,6 +22,7 @@ pub fn control_router<C: Control>(control: C) -> Router {
         .route("/ps", get(ps::<C>))
         .route("/connect", post(connect::<C>))
         .route("/forget", post(forget::<C>))
+        .route("/rmpeer", post(remove_peers::<C>))
         .route("/attach", post(attach::<C>))
         .route("/detach", post(detach::<C>))
         .route("/check", post(check::<C>))
@@ -42,6 +43,7 @@ fn read_only<C: Control>() -> Router<C> {
         .route("/status/connections", get(connections::<C>))
         .route("/status/peers", get(peers::<C>))
         .route("/status/targets", get(targets::<C>))
+        .route("/status/routes", get(routes::<C>))
         .route("/report", get(report::<C>))
         .route("/metrics", get(metrics::<C>))
 }
@@ -63,6 +65,10 @@ async fn connections<C: Control>(State(control): State<C>) -> Result<String, Con
 
 async fn peers<C: Control>(State(control): State<C>) -> Result<String, ControlError> {
     Ok(render::peers(&control.report().await?.router))
+}
+
+async fn routes<C: Control>(State(control): State<C>) -> Result<String, ControlError> {
+    Ok(render::routes(&control.report().await?.router))
 }
 
 async fn targets<C: Control>(State(control): State<C>) -> Result<String, ControlError> {
@@ -104,6 +110,13 @@ async fn connect<C: Control>(State(control): State<C>, body: Body<Connect>) -> A
 
 async fn forget<C: Control>(State(control): State<C>, body: Body<Forget>) -> Answer<()> {
     control.forget(taken(body)?).await.map(Json)
+}
+
+async fn remove_peers<C: Control>(
+    State(control): State<C>,
+    body: Body<RemovePeers>,
+) -> Answer<RemovedPeers> {
+    control.remove_peers(taken(body)?).await.map(Json)
 }
 
 async fn attach<C: Control>(State(control): State<C>, body: Body<Attach>) -> Answer<Addresses> {

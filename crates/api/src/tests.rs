@@ -47,6 +47,11 @@ impl Control for Fake {
         self.note(request);
         Ok(())
     }
+    async fn remove_peers(&self, request: RemovePeers) -> Result<RemovedPeers, ControlError> {
+        let peers = request.peers.iter().map(|given| RemovedPeer { given: given.clone(), name: None }).collect();
+        self.note(request);
+        Ok(RemovedPeers { peers })
+    }
     async fn attach(&self, request: Attach) -> Result<Addresses, ControlError> {
         let bare =
             request.addresses.iter().map(|address| address.split('/').next().unwrap().into()).collect();
@@ -203,7 +208,7 @@ async fn the_status_address_reads_and_never_controls() {
     let metrics = ask("GET /metrics").await;
     assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
     assert!(ask("GET /report").await.starts_with("HTTP/1.1 200"));
-    for verb in ["connect", "forget", "attach", "detach", "expose", "hide", "check", "stop"] {
+    for verb in ["connect", "forget", "rmpeer", "attach", "detach", "expose", "hide", "check", "stop"] {
         assert!(ask(&format!("POST /{verb}")).await.starts_with("HTTP/1.1 404"), "{verb}");
     }
     assert!(ask("POST /status").await.starts_with("HTTP/1.1 405"));

@@ -10,6 +10,7 @@ mod launch;
 mod ps;
 mod report;
 mod reset;
+mod rmpeer;
 mod run;
 mod start;
 mod status;
@@ -28,6 +29,7 @@ pub(crate) enum Verb {
     Launch(Box<launch::Launch>),
     Connect(connect::Connect),
     Forget(forget::Forget),
+    Rmpeer(rmpeer::Rmpeer),
     Run(run::Run),
     Start(start::Start),
     Attach(attach::Attach),
@@ -58,6 +60,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), Failure> {
             Verb::Launch(_) => Ok(()),
             Verb::Connect(verb) => verb.run(&place).await,
             Verb::Forget(verb) => verb.run(&place).await,
+            Verb::Rmpeer(verb) => verb.run(&place, printer).await,
             Verb::Run(verb) => verb.run(&place, printer).await,
             Verb::Start(verb) => verb.run(&place, printer).await,
             Verb::Attach(verb) => verb.run(&place, printer).await,

@@ -36,6 +36,20 @@ fn connect_and_forget_pass_targets_on_exactly_as_given_and_print_nothing() {
 }
 
 #[test]
+fn rmpeer_says_what_became_of_each_and_may_be_repeated() {
+    let daemon = Daemon::start();
+    let said = "host2: 7a:00:00:00:00:02 is removed\nnobody: no such peer is known, so there is nothing to remove\n";
+    for _ in 0..2 {
+        prints(&mut daemon.weave(["rmpeer", "host2", "nobody"]), said);
+    }
+    refused(&mut daemon.weave(["rmpeer", "host3"]), 1, "host3 runs: it is linked to host1");
+    let (code, stdout, _) = done(&mut daemon.weave(["rmpeer", "--json", "host2"]));
+    assert_eq!(code, 0);
+    let printed: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(printed, json!({"Peers": [{"Given": "host2", "Name": "7a:00:00:00:00:02"}]}));
+}
+
+#[test]
 fn attach_detach_expose_and_hide_print_bare_addresses_on_one_line() {
     let daemon = Daemon::start();
     let two = ["192.168.122.1/24", "ip:fd00::1/64"];

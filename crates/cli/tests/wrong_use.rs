@@ -61,6 +61,7 @@ fn missing_and_impossible_values_are_wrong_usage() {
     for words in [
         &["connect"][..],
         &["forget"],
+        &["rmpeer"],
         &["attach"],
         &["detach"],
         &["expose"],
@@ -142,6 +143,7 @@ fn without_a_router_every_verb_says_so() {
     for words in [
         &["connect", "a"][..],
         &["forget", "a"],
+        &["rmpeer", "a"],
         &["attach", "10.0.0.1/24", "c1"],
         &["detach", "10.0.0.1/24", "c1"],
         &["expose", "10.0.0.1/24"],

@@ -23,6 +23,8 @@ enum Page {
     Peers,
     /// What to connect to, as it was given
     Targets,
+    /// Peers that are not neighbours, and the ways to them
+    Routes,
 }
 
 impl Status {
@@ -35,6 +37,7 @@ impl Status {
                 Some(Page::Connections) => printer.json(&report.router.connections),
                 Some(Page::Peers) => printer.json(&report.router.peers),
                 Some(Page::Targets) => printer.json(&report.router.targets),
+                Some(Page::Routes) => printer.json(&report.router.routes),
             };
         }
         let path = match self.page {
@@ -42,6 +45,7 @@ impl Status {
             Some(Page::Connections) => "/status/connections",
             Some(Page::Peers) => "/status/peers",
             Some(Page::Targets) => "/status/targets",
+            Some(Page::Routes) => "/status/routes",
         };
         printer.data(&client.get_text(path).await?)
     }

@@ -126,6 +126,17 @@ impl Control for Fake {
         self.note(request);
         Ok(())
     }
+    async fn remove_peers(&self, request: RemovePeers) -> Result<RemovedPeers, ControlError> {
+        let known = |given: &str| match given {
+            "host2" => Ok(Some("7a:00:00:00:00:02".to_owned())),
+            "host3" => Err(ControlError::conflict("host3 runs: it is linked to host1")),
+            _ => Ok(None),
+        };
+        let peer = |given: &String| Ok(RemovedPeer { given: given.clone(), name: known(given)? });
+        let peers = request.peers.iter().map(peer).collect::<Result<_, ControlError>>()?;
+        self.note(request);
+        Ok(RemovedPeers { peers })
+    }
     async fn attach(&self, request: Attach) -> Result<Addresses, ControlError> {
         if request.addresses == ["10.0.0.66/24"] {
             return Err(ControlError::conflict("10.0.0.66 was taken meanwhile"));
