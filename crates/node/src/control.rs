@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::{
     Addresses, Attach, Check, Connect, Control, ControlError, Detach, Expose, Forget, Hide, Offloads,
-    PsEntry, Report, RouterReport,
+    PsEntry, RemovePeers, RemovedPeers, Report, RouterReport,
 };
 use ipnetwork::IpNetwork;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -67,6 +67,7 @@ impl Handle {
                 connections: core.connections.clone(),
                 peers: core.peers.clone(),
                 macs: core.macs.clone(),
+                routes: core.routes.clone(),
                 drops: core.drops.clone(),
                 warnings: core.warnings.iter().cloned().chain(self.0.bridge_watch.warnings()).collect(),
                 offloads: self.offloads(&core.offload),
@@ -152,6 +153,13 @@ impl Control for Handle {
         let (store, peers) = (Arc::clone(&self.0.store), request.peers.clone());
         blocking(move || peers.iter().try_for_each(|t| store.unpin(t))).await.map_err(|e| e.0)?;
         self.tell(Command::Forget { targets: request.peers }).await
+    }
+
+    async fn remove_peers(&self, request: RemovePeers) -> Result<RemovedPeers, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::RemovePeers { peers: request.peers, reply }).await?;
+        let answer = answer.await.map_err(|_| ControlError::unavailable("the router is stopping"))?;
+        Ok(RemovedPeers { peers: answer.map_err(ControlError::conflict)? })
     }
 
     async fn attach(&self, request: Attach) -> Result<Addresses, ControlError> {

@@ -16,11 +16,13 @@ use docker::Docker;
 use host::bridge::{BridgeSpec, ensure_bridge};
 use host::tap::Tap;
 use mesh::{Identity, Mesh, MeshConfig};
+use records::Table;
 use router::Forwarder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
+use transport::RecordSink;
 use transport_tls::{Credentials, Endpoint, LocalHello, Password};
 use transport_udp::{Receiver, UdpTransport};
 use wire::{PeerName, Uid, VERSION, VERSION_MIN};
@@ -138,7 +140,11 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
         status,
     } = prepared;
     let (inputs, inbox) = mpsc::channel(INPUTS);
-    let (tap, tap_watch, forwarder) = attach_to_bridge(&config, name, &inputs).await?;
+    let events = inputs.clone();
+    // What finds no room is asked for or told again.
+    let table = Arc::new(Table::new(Box::new(move |event| drop(events.try_send(Input::Table(event))))));
+    let (tap, tap_watch, forwarder) =
+        attach_to_bridge(&config, name, incarnation, &table, &inputs).await?;
     let (udp, receiver) = udp_socket.map(|socket| open_udp(socket, &forwarder, &inputs)).transpose()?.unzip();
     let uid = Uid(u64::from_be_bytes(random()?));
     let endpoint = Arc::new(Endpoint {
@@ -170,6 +176,8 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
             discovery: config.discovery,
             conn_limit: config.conn_limit,
             seed: random()?,
+            udp_port: if udp.is_some() { config.port } else { 0 },
+            verify: mesh::verify,
         },
         now,
     );
@@ -196,6 +204,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
             mtu: config.mtu,
             port: config.port,
             forwarder: Arc::clone(&forwarder),
+            table: Arc::clone(&table),
             udp,
             tap: tap_watch,
             store: Arc::clone(&store),
@@ -233,6 +242,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
     core.run().await;
 
     tracing::info!("router stops");
+    table.clear();
     background.shutdown().await;
     // Joins its threads, which end at once.
     drop(pump);
@@ -295,6 +305,8 @@ fn targets(config: &Config, saved: &Saved) -> Result<Vec<String>> {
 async fn attach_to_bridge(
     config: &Config,
     name: PeerName,
+    incarnation: u64,
+    table: &Arc<Table>,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(Arc<Tap>, TapWatch, Arc<Forwarder>)> {
     ensure_bridge(&BridgeSpec { name: BRIDGE, mac: name.bytes(), mtu: config.mtu }).await?;
@@ -305,11 +317,14 @@ async fn attach_to_bridge(
     if !tap.vnet_hdr() && config.offload == OffloadChoice::Auto {
         tracing::warn!("this kernel's TAP carries no super-frames: the router will be slow");
     }
-    let learned = inputs.clone();
+    let notices = inputs.clone();
     let (writer, watch) = Writer::new(Arc::clone(&tap));
     let forwarder = Forwarder::new(
+        name,
+        incarnation,
+        Arc::clone(table) as Arc<dyn RecordSink>,
         // When the loop is busy the next frame of the same source tells again.
-        Box::new(move |l| drop(learned.try_send(Input::Learned(l)))),
+        Box::new(move |notice| drop(notices.try_send(Input::Notice(notice)))),
         Box::new(writer),
     );
     Ok((tap, watch, forwarder))
@@ -421,6 +436,7 @@ fn fixed_report(
         targets: Vec::new(),
         connections: Vec::new(),
         peers: Vec::new(),
+        routes: Vec::new(),
         macs: Vec::new(),
         drops: Default::default(),
         warnings: Vec::new(),

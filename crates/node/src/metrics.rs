@@ -114,8 +114,48 @@ fn mesh(core: &CoreReport) {
         ("collision", c.facts_collision),
         ("copied", c.facts_copied),
         ("full", c.facts_full),
+        ("removed", c.facts_removed),
     ] {
         counter!("weave_facts_total", "outcome" => outcome).absolute(n);
     }
     counter!("weave_dials_total").absolute(c.dials);
+    counter!("weave_gossip_messages_total").absolute(c.gossip_messages);
+    counter!("weave_gossip_bytes_total").absolute(c.gossip_bytes);
+    for (outcome, n) in [
+        ("sent", c.parcels_sent),
+        ("relayed", c.parcels_relayed),
+        ("unrouted", c.parcels_unrouted),
+        ("looped", c.parcels_looped),
+    ] {
+        counter!("weave_parcels_total", "outcome" => outcome).absolute(n);
+    }
+    for (outcome, n) in [
+        ("taken", c.shares_taken),
+        ("unknown", c.shares_unknown),
+        ("malformed", c.shares_malformed),
+        ("stale", c.shares_stale),
+        ("limited", c.shares_limited),
+        ("forged", c.shares_forged),
+        ("crossed", c.shares_crossed),
+    ] {
+        counter!("weave_session_offers_total", "outcome" => outcome).absolute(n);
+    }
+    let t = core.tables;
+    for (table, entries) in [
+        ("peers", t.peers),
+        ("facts", t.facts),
+        ("links", t.links),
+        ("reached", t.reached),
+        ("routes", t.routes),
+        ("trees", t.trees),
+        ("targets", t.targets),
+        ("dialable", t.dialable),
+        ("wanted", t.wanted),
+        ("to_announce", t.to_announce),
+        ("missing", t.missing),
+        ("sessions", core.sessions),
+    ] {
+        gauge!("weave_table_entries", "table" => table).set(entries as f64);
+    }
+    gauge!("weave_facts_bytes").set(t.fact_bytes as f64);
 }

@@ -16,8 +16,8 @@ use host::tap::Tap;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use packet::{MAX_FRAME, SuperFrame, VnetHdr};
-use router::{Forwarder, Outbox};
-use transport::Drop as Dropped;
+use router::Forwarder;
+use transport::{Drop as Dropped, Outbox};
 use transport_udp::Receiver;
 
 /// Frames read before what was sealed is sent, if the TAP does not run dry earlier. Bounds how long the first waits.

@@ -33,8 +33,10 @@ impl Core {
             Action::PeerSeen(peer) => tracing::info!(%peer, "peer joined the network"),
             Action::PeerGone(peer) => {
                 tracing::info!(%peer, "peer left the network");
+                self.forget_distant(peer);
                 self.stale |= self.macs.forget_peer(peer);
             }
+            Action::RoutesChanged => self.routes_changed(),
         }
     }
 
@@ -171,9 +173,9 @@ impl Core {
                 Some(other) => {
                     self.by_peer.insert(peer, other);
                 }
+                // What lives there stays known: the peer may be within reach through others.
                 None => {
                     self.by_peer.remove(&peer);
-                    self.macs.forget_peer(peer);
                 }
             }
         }

@@ -4,18 +4,24 @@
 //! these ask for, and publishes a new forwarding snapshot whenever one is due. It never blocks: what takes long (dialling,
 //! Docker, the disk) happens in tasks that report back.
 
+mod distant;
 mod links;
 mod neighbour;
 mod report;
+mod sessions;
 mod tick;
+mod trains;
+mod udp_side;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::RemovedPeer;
 use mesh::{DialId, LinkId, Mesh};
-use router::{Forwarder, Learned, MacTable, PeerEntry};
+use records::{Table, TableEvent};
+use router::{Forwarder, Learned, MacTable, Notice};
 use tokio::sync::{mpsc, oneshot};
 use transport_tls::{Endpoint, Established, LinkEvent};
 use transport_udp::{UdpEvent, UdpTransport};
@@ -24,6 +30,7 @@ use wire::{PeerName, RefuseCode};
 use crate::TransportChoice;
 use crate::store::Store;
 use crate::tap_writer::TapWatch;
+use distant::Distant;
 use neighbour::Neighbour;
 
 pub(crate) use neighbour::transports;
@@ -53,8 +60,12 @@ pub(crate) enum Input {
     Link(u64, LinkEvent),
     /// So has the UDP receiver.
     Udp(UdpEvent),
-    /// A frame's source is new.
-    Learned(Learned),
+    /// The data path has found something out.
+    Notice(Notice),
+    /// Something happened in a session with a peer that is no neighbour.
+    Table(TableEvent),
+    /// A frame waits for keys for this peer.
+    KeysWanted(PeerName),
     /// Somebody asks.
     Command(Command),
 }
@@ -63,6 +74,7 @@ pub(crate) enum Input {
 pub(crate) enum Command {
     Connect { targets: Vec<String>, replace: bool },
     Forget { targets: Vec<String> },
+    RemovePeers { peers: Vec<String>, reply: oneshot::Sender<Result<Vec<RemovedPeer>, String>> },
     Report(oneshot::Sender<CoreReport>),
     Stop,
 }
@@ -75,6 +87,7 @@ pub(crate) struct CoreParts {
     pub(crate) mtu: u32,
     pub(crate) port: u16,
     pub(crate) forwarder: Arc<Forwarder>,
+    pub(crate) table: Arc<Table>,
     pub(crate) udp: Option<UdpTransport>,
     pub(crate) tap: TapWatch,
     pub(crate) store: Arc<Store>,
@@ -90,6 +103,10 @@ pub(crate) struct Core {
     macs: MacTable,
     neighbours: BTreeMap<LinkId, Neighbour>,
     by_peer: BTreeMap<PeerName, LinkId>,
+    /// Peers within reach that are not neighbours, and those there are keys for.
+    distants: BTreeMap<PeerName, Distant>,
+    /// Whose trees the data path asked for, and when.
+    sources: BTreeMap<PeerName, Instant>,
     /// Which target each dial in progress is for, so that the identity found there can be remembered.
     dials: BTreeMap<DialId, mesh::DialTo>,
     /// Drops counted by neighbours that are gone: totals never fall.
@@ -111,6 +128,8 @@ impl Core {
             macs: MacTable::default(),
             neighbours: BTreeMap::new(),
             by_peer: BTreeMap::new(),
+            distants: BTreeMap::new(),
+            sources: BTreeMap::new(),
             dials: BTreeMap::new(),
             past_drops: BTreeMap::new(),
             next_link: 1,
@@ -159,13 +178,12 @@ impl Core {
             self.tick(now);
             self.next_tick = now + TICK;
         }
-        while let Some(action) = self.parts.mesh.poll_action() {
-            self.act(now, action);
-        }
+        self.follow_mesh(now);
         let ids: Vec<_> = self.neighbours.keys().copied().collect();
         for id in ids {
             self.drive_path(now, id);
         }
+        self.drive_distants(now);
         if self.stale && self.publish_after <= now {
             self.stale = false;
             self.publish_after = now + PUBLISH_GAP;
@@ -174,7 +192,8 @@ impl Core {
     }
 
     fn deadline(&self, now: Instant) -> Instant {
-        let paths = self.neighbours.values().filter_map(Neighbour::poll_timeout);
+        let neighbours = self.neighbours.values().filter_map(Neighbour::poll_timeout);
+        let paths = self.distants.values().filter_map(Distant::poll_timeout).chain(neighbours);
         let mesh = self.parts.mesh.poll_timeout().map(|(at, _)| at);
         let snapshot = self.stale.then_some(self.publish_after);
         paths.chain(mesh).chain(snapshot).fold(self.next_tick, Instant::min).max(now)
@@ -200,13 +219,24 @@ impl Core {
             }
             Input::Link(id, event) => self.link_event(now, LinkId(id), event),
             Input::Udp(event) => self.udp_event(now, event),
-            Input::Learned(Learned { mac, place }) => {
+            Input::Notice(Notice::Learned(Learned { mac, place })) => {
                 self.stale |= self.macs.learn(mac, place, self.seconds(now));
             }
+            Input::Notice(Notice::TreeWanted(source)) => self.tree_wanted(now, source),
+            Input::Table(event) => self.table_event(now, event),
+            Input::KeysWanted(peer) => self.parts.mesh.want_session(now, peer),
             Input::Command(command) => self.command(now, command),
         }
+        self.follow_mesh(now);
+    }
+
+    /// Carries out what the mesh wants.
+    fn follow_mesh(&mut self, now: Instant) {
+        // Keys first: the message that tells the other end of them is among the actions, and its records may be here in no time.
+        self.take_session_events(now);
         while let Some(action) = self.parts.mesh.poll_action() {
             self.act(now, action);
+            self.take_session_events(now);
         }
     }
 
@@ -222,6 +252,9 @@ impl Core {
                     self.parts.pins.retain(|(t, _), _| *t != target);
                 }
             }
+            Command::RemovePeers { peers, reply } => {
+                let _ = reply.send(self.remove_peers(now, peers));
+            }
             Command::Report(reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.report(now));
@@ -230,13 +263,29 @@ impl Core {
         }
     }
 
-    fn publish(&self) {
-        let peers = self
-            .by_peer
-            .iter()
-            .filter_map(|(name, id)| Some(PeerEntry { name: *name, paths: self.neighbours.get(id)?.paths() }))
+    /// Has the network forget peers that are gone; none of them, if one of them runs.
+    fn remove_peers(&mut self, now: Instant, given: Vec<String>) -> Result<Vec<RemovedPeer>, String> {
+        let peers = self.parts.mesh.peers();
+        let names: Vec<_> = given
+            .into_iter()
+            .map(|given| {
+                let is_meant = |p: &&mesh::PeerView| p.nickname == given || p.name.to_string() == given;
+                let name = peers.iter().find(is_meant).map(|p| p.name);
+                (given, name)
+            })
             .collect();
-        self.parts.forwarder.publish(self.macs.snapshot(peers));
+        for (given, name) in &names {
+            if let Some(name) = name {
+                self.parts.mesh.check_removal(*name).map_err(|e| format!("{given} stays: {e}"))?;
+            }
+        }
+        let remove = |(given, name): (String, Option<PeerName>)| {
+            if let Some(name) = name {
+                self.parts.mesh.remove_peer(now, name).map_err(|e| format!("{given} stays: {e}"))?;
+            }
+            Ok(RemovedPeer { given, name: name.map(|name| name.to_string()) })
+        };
+        names.into_iter().map(remove).collect()
     }
 
     fn seconds(&self, now: Instant) -> u32 {

@@ -1,27 +1,21 @@
 //! One neighbour: its link, its sessions over UDP, and which of the ways frames take.
 
-mod trains;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use mesh::{LinkId, PathEvent, PathProber, PathState};
+use mesh::LinkId;
 use router::PeerPaths;
 use session::{KeyExchange, Role, Sealer, preferred_cipher};
 use tokio::sync::mpsc;
-use transport::{FramePath, FrameSink, PathCounters, PathKind};
+use transport::{FramePath, FrameSink, HopPath, HopPaths, PathCounters, PathKind};
 use transport_tls::{Established, Link, LinkEvent, TlsPath};
-use transport_udp::{UdpEvent, UdpPath, UdpTransport};
+use transport_udp::{UdpEvent, UdpTransport};
 use wire::{Cipher, Message, PeerName, Refuse, SessionKeyShare, TRANSPORT_TLS, TRANSPORT_UDP};
 
+use super::udp_side::{ETHERNET, UdpSide};
 use crate::TransportChoice;
-use trains::Trains;
 
-/// Length of an Ethernet header, which an MTU does not count.
-const ETHERNET: u32 = 14;
-/// The small probe of P4.9: what the IPv6 minimum of 1280 bytes leaves after IPv6 and UDP headers.
-const SMALL_RECORD: u16 = 1280 - 40 - 8;
 /// A new epoch at the latest after this (P4.1).
 const EPOCH: Duration = Duration::from_secs(3600);
 /// Old keys go on opening for this long (P4.1).
@@ -46,7 +40,7 @@ pub(super) struct Neighbour {
     may_udp: bool,
     may_tls: bool,
     offer: Option<Offer>,
-    udp: Option<UdpSide>,
+    udp: Option<UdpSession>,
     chosen: Option<PathKind>,
     heard_frames: u64,
 }
@@ -58,16 +52,15 @@ struct Offer {
     cipher: Cipher,
 }
 
-struct UdpSide {
-    path: Arc<UdpPath>,
-    prober: PathProber,
-    trains: Trains,
+/// The epochs of the session with a neighbour, and the path they are for.
+struct UdpSession {
+    side: UdpSide,
     epoch: u32,
     index: u32,
     since: Instant,
     /// Indices of epochs past, and when they stop to open.
     old: Vec<(u32, Instant)>,
-    next_sealer: Option<(Instant, Sealer)>,
+    next_sealer: Option<(Instant, Arc<Sealer>)>,
 }
 
 impl Neighbour {
@@ -204,86 +197,46 @@ impl Neighbour {
         sealer: Sealer,
         opener: session::Opener,
     ) {
+        let sealer = Arc::new(sealer);
         match &mut self.udp {
-            Some(side) => {
-                udp.install(index, self.peer, opener, Arc::clone(&side.path));
-                side.old.push((side.index, now + OLD_KEYS));
-                (side.epoch, side.index, side.since) = (epoch, index, now);
+            Some(session) => {
+                udp.install(index, self.peer, opener, Arc::clone(&session.side.path));
+                session.old.push((session.index, now + OLD_KEYS));
+                (session.epoch, session.index, session.since) = (epoch, index, now);
                 match self.role {
-                    Role::Dialler => side.path.rekey(sealer),
-                    Role::Acceptor => side.next_sealer = Some((now + SETTLE, sealer)),
+                    Role::Dialler => session.side.path.rekey(sealer),
+                    Role::Acceptor => session.next_sealer = Some((now + SETTLE, sealer)),
                 }
             }
             None => {
                 let address = std::net::SocketAddr::new(self.remote.ip(), self.remote_udp_port);
-                let max_frame = (mtu + ETHERNET) as usize;
-                let path = Arc::new(UdpPath::new(udp.socket(), sealer, address, max_frame));
-                udp.install(index, self.peer, opener, Arc::clone(&path));
-                let full = u16::try_from(path.full_record()).unwrap_or(u16::MAX);
-                let prober = PathProber::new(now, random_seed(), full, SMALL_RECORD.min(full), vec![address]);
-                let trains = Trains::new(now, udp.socket().no_trains());
-                self.udp = Some(UdpSide {
-                    path,
-                    prober,
-                    trains,
-                    epoch,
-                    index,
-                    since: now,
-                    old: Vec::new(),
-                    next_sealer: None,
-                });
+                let side = UdpSide::new(now, udp, sealer, mtu, vec![address]);
+                udp.install(index, self.peer, opener, Arc::clone(&side.path));
+                self.udp =
+                    Some(UdpSession { side, epoch, index, since: now, old: Vec::new(), next_sealer: None });
             }
         }
     }
 
     pub(super) fn udp_event(&mut self, now: Instant, event: UdpEvent) {
-        let Some(side) = &mut self.udp else { return };
-        match event {
-            UdpEvent::Answer { token, length, seen, from, arrived, .. } => {
-                side.trains.answered(now, token, arrived);
-                side.prober.handle_answer(now, token, length, seen, from)
-            }
-            UdpEvent::Moved { from, .. } => side.prober.handle_address(now, from),
+        if let Some(session) = &mut self.udp {
+            session.side.event(now, event);
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let side = self.udp.as_ref()?;
-        side.prober.poll_timeout().map(|(at, _)| at).into_iter().chain(side.trains.poll_timeout()).min()
+        self.udp.as_ref()?.side.poll_timeout()
     }
 
     /// Timers of the path; gives whether the ways changed.
     pub(super) fn drive(&mut self, now: Instant, udp: Option<&UdpTransport>) -> bool {
-        let Some(side) = &mut self.udp else { return self.choose() };
-        if side.prober.poll_timeout().is_some_and(|(at, _)| at <= now) {
-            side.prober.handle_timeout(now);
-        }
-        while let Some(probe) = side.prober.poll_transmit() {
-            side.trains.probing(now, probe.token, &side.path);
-            if let Err(e) = side.path.probe(probe.to, probe.token, probe.length) {
-                let unreachable = !is_too_big(&e);
-                side.prober.handle_send_error(now, unreachable);
-            }
-        }
-        while let Some(event) = side.prober.poll_event() {
-            match event {
-                PathEvent::Up => tracing::info!(peer = %self.peer, "UDP path up"),
-                PathEvent::Down => {
-                    tracing::info!(peer = %self.peer, reason = side.prober.reason(), "UDP path down")
-                }
-            }
-        }
-        if let Some(address) = side.prober.best_address()
-            && address != side.path.remote()
-        {
-            side.path.set_remote(address);
-        }
-        side.trains.drive(now, self.peer, &side.path);
-        if let Some((_, sealer)) = side.next_sealer.take_if(|(at, _)| *at <= now) {
-            side.path.rekey(sealer);
+        let Some(session) = &mut self.udp else { return self.choose() };
+        session.side.drive(now, self.peer);
+        if let Some((_, sealer)) = session.next_sealer.take_if(|(at, _)| *at <= now) {
+            session.side.path.rekey(sealer);
         }
         if let Some(udp) = udp {
-            side.old.retain(|(index, until)| {
+            session.old.retain(|(index, until)| {
                 let keep = *until > now;
                 if !keep {
                     udp.remove(*index);
@@ -298,16 +251,18 @@ impl Neighbour {
     /// way is never repeated: the link loses nothing, and two exchanges of one epoch could be taken for each other.
     pub(super) fn tick(&mut self, now: Instant) {
         let due = match &self.udp {
-            Some(side) => now.saturating_duration_since(side.since) >= EPOCH || side.path.rekey_is_due(),
+            Some(session) => {
+                now.saturating_duration_since(session.since) >= EPOCH || session.side.path.rekey_is_due()
+            }
             None => true,
         };
         if due && self.offer.is_none() {
             self.offer_session();
         }
-        if let Some(side) = &mut self.udp
+        if let Some(session) = &mut self.udp
             && self.chosen == Some(PathKind::Udp)
         {
-            side.trains.tick(now, &side.path);
+            session.side.tick(now);
         }
     }
 
@@ -320,7 +275,7 @@ impl Neighbour {
 
     /// Picks the way for frames; gives whether it changed.
     fn choose(&mut self) -> bool {
-        let udp_up = self.udp.as_ref().is_some_and(|u| matches!(u.prober.state(), PathState::Up { .. }));
+        let udp_up = self.udp.as_ref().is_some_and(|session| session.side.is_up());
         let chosen = match (udp_up, self.may_tls) {
             (true, _) => Some(PathKind::Udp),
             (false, true) => Some(PathKind::Tls),
@@ -334,16 +289,23 @@ impl Neighbour {
         changed
     }
 
-    /// The ways for frames, as forwarding uses them.
+    /// The ways for frames to this peer alone, as forwarding uses them.
     pub(super) fn paths(&self) -> PeerPaths {
-        let tls = || Arc::clone(&self.tls) as Arc<dyn FramePath>;
-        match (self.chosen, &self.udp) {
-            (Some(PathKind::Udp), Some(side)) => PeerPaths {
-                primary: Some(Arc::clone(&side.path) as Arc<dyn FramePath>),
+        self.hop().map_or_else(PeerPaths::default, |hop| PeerPaths {
+            primary: Some(hop.primary as Arc<dyn FramePath>),
+            fallback: hop.fallback.map(|path| path as Arc<dyn FramePath>),
+        })
+    }
+
+    /// The same for what it shall pass on too.
+    pub(super) fn hop(&self) -> Option<HopPaths> {
+        let tls = || Arc::clone(&self.tls) as Arc<dyn HopPath>;
+        match (self.chosen?, &self.udp) {
+            (PathKind::Udp, Some(session)) => Some(HopPaths {
+                primary: Arc::clone(&session.side.path) as Arc<dyn HopPath>,
                 fallback: self.may_tls.then(tls),
-            },
-            (Some(_), _) => PeerPaths { primary: Some(tls()), fallback: None },
-            (None, _) => PeerPaths::default(),
+            }),
+            _ => Some(HopPaths { primary: tls(), fallback: None }),
         }
     }
 
@@ -354,7 +316,7 @@ impl Neighbour {
     /// Why frames take the way they take, for people.
     pub(super) fn reason(&self) -> String {
         match (&self.udp, self.may_udp) {
-            (Some(side), _) => side.prober.reason(),
+            (Some(session), _) => session.side.reason(),
             (None, true) => "agreeing on keys for UDP".into(),
             (None, false) if self.may_tls => "one of the two routers uses TLS only".into(),
             (None, false) => "one of the two routers uses UDP only, the other TLS only".into(),
@@ -363,43 +325,45 @@ impl Neighbour {
 
     /// Round-trip time over UDP, if frames take it.
     pub(super) fn udp_rtt(&self) -> Option<Duration> {
-        match self.udp.as_ref()?.prober.state() {
-            PathState::Up { rtt, .. } => Some(*rtt),
-            _ => None,
-        }
+        self.udp.as_ref()?.side.rtt()
+    }
+
+    /// Our own UDP address as the other end sees it.
+    pub(super) fn seen_address(&self) -> Option<std::net::SocketAddr> {
+        self.udp.as_ref()?.side.seen_address()
     }
 
     /// Why no trains are sent, if so; nothing where frames do not go over UDP.
     pub(super) fn no_trains(&self) -> Option<Option<String>> {
-        let side = self.udp.as_ref().filter(|_| self.chosen == Some(PathKind::Udp))?;
-        Some(side.trains.why_not())
+        let session = self.udp.as_ref().filter(|_| self.chosen == Some(PathKind::Udp))?;
+        Some(session.side.no_trains())
     }
 
     /// How often trains were switched off, by reason.
     pub(super) fn trains_switched_off(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.udp.iter().flat_map(|side| side.trains.switched_off())
+        self.udp.iter().flat_map(|session| session.side.trains_switched_off())
     }
 
     /// The cipher of the way that frames take.
     pub(super) fn cipher(&self) -> &'static str {
         match (self.chosen, &self.udp) {
-            (Some(PathKind::Udp), Some(side)) => side.path.cipher().name(),
+            (Some(PathKind::Udp), Some(session)) => session.side.path.cipher().name(),
             _ => "TLS 1.3",
         }
     }
 
     /// The counters of each way.
     pub(super) fn counters(&self) -> impl Iterator<Item = (PathKind, &PathCounters)> {
-        let udp = self.udp.as_ref().map(|side| (PathKind::Udp, side.path.counters()));
+        let udp = self.udp.as_ref().map(|session| (PathKind::Udp, session.side.path.counters()));
         std::iter::once((PathKind::Tls, self.tls.counters())).chain(udp)
     }
 
     pub(super) fn close(self, udp: Option<&UdpTransport>, refuse: Option<Refuse>) {
-        if let Some(side) = &self.udp {
-            side.path.close();
+        if let Some(session) = &self.udp {
+            session.side.path.close();
             if let Some(udp) = udp {
-                udp.remove(side.index);
-                side.old.iter().for_each(|(index, _)| udp.remove(*index));
+                udp.remove(session.index);
+                session.old.iter().for_each(|(index, _)| udp.remove(*index));
             }
         }
         if let Some(refuse) = refuse {
@@ -422,18 +386,6 @@ fn random_index() -> Option<u32> {
     let mut bytes = [0; 4];
     SystemRandom::new().fill(&mut bytes).ok()?;
     Some(u32::from_be_bytes(bytes).max(1))
-}
-
-/// Seeds the tokens of probes. They only have to be unguessable for those who cannot open records, so that a system without
-/// randomness, which could not have come this far, does no harm.
-fn random_seed() -> [u8; 32] {
-    let mut seed = [0; 32];
-    let _ = SystemRandom::new().fill(&mut seed);
-    seed
-}
-
-fn is_too_big(e: &std::io::Error) -> bool {
-    e.raw_os_error() == Some(nix::errno::Errno::EMSGSIZE as i32)
 }
 
 #[cfg(test)]

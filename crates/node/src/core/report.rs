@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use api::{
     ConnectionReport, ConnectionState, Direction, MacReport, PeerConnection, PeerRef, PeerReport,
-    TargetReport, Transport,
+    RouteReport, TargetReport, Transport,
 };
 use mesh::{ConnectionView, PeerView};
 use router::Place;
 use transport::PathKind;
+use wire::PeerName;
 
-use super::{Core, Neighbour};
+use super::{Core, Distant, Neighbour};
 
 /// A moment of the loop's state.
 #[derive(Debug, Clone)]
@@ -20,10 +21,14 @@ pub(crate) struct CoreReport {
     pub(crate) targets: Vec<TargetReport>,
     pub(crate) connections: Vec<ConnectionReport>,
     pub(crate) peers: Vec<PeerReport>,
+    pub(crate) routes: Vec<RouteReport>,
     pub(crate) macs: Vec<MacReport>,
     pub(crate) drops: BTreeMap<String, u64>,
     pub(crate) warnings: Vec<String>,
     pub(crate) counters: mesh::Counters,
+    pub(crate) tables: mesh::TableSizes,
+    /// Sessions with peers that are not neighbours, epochs counted singly.
+    pub(crate) sessions: usize,
     pub(crate) paths: Vec<PathReport>,
     pub(crate) offload: OffloadState,
 }
@@ -78,13 +83,20 @@ impl Core {
         });
         CoreReport {
             targets: self.targets(now),
-            paths: views.iter().flat_map(|view| self.paths_of(view)).collect(),
+            paths: views
+                .iter()
+                .flat_map(|view| self.paths_of(view))
+                .chain(self.distants.values().flat_map(|d| self.paths_of_distant(d, &nicknames)))
+                .collect(),
+            routes: self.routes(&nicknames),
             connections: views.into_iter().map(|view| self.connection(view)).collect(),
             peers: peers.into_iter().map(peer_report).collect(),
             macs: macs.collect(),
             drops: self.drops(),
             warnings: self.parts.mesh.warnings().into_iter().chain(self.mtu_warnings()).collect(),
             counters: self.parts.mesh.counters(),
+            tables: self.parts.mesh.table_sizes(),
+            sessions: self.parts.table.len(),
             offload: self.offload(),
         }
     }
@@ -161,10 +173,49 @@ impl Core {
             trains: neighbour.no_trains().filter(|_| kind == PathKind::Udp).map(|why| why.is_none()),
             trains_off: match kind {
                 PathKind::Udp => neighbour.trains_switched_off().collect(),
-                PathKind::Tls | PathKind::Memory => Vec::new(),
+                PathKind::Tls | PathKind::Relay | PathKind::Memory => Vec::new(),
             },
         };
         neighbour.counters().map(report).collect()
+    }
+
+    fn paths_of_distant<'a>(
+        &'a self,
+        distant: &'a Distant,
+        nicknames: &BTreeMap<PeerName, String>,
+    ) -> impl Iterator<Item = PathReport> + use<'a> {
+        let nickname = nicknames.get(&distant.peer).cloned().unwrap_or_default();
+        distant.counters().map(move |(kind, counters)| PathReport {
+            peer: distant.peer.to_string(),
+            nickname: nickname.clone(),
+            kind,
+            chosen: distant.chosen() == Some(kind),
+            rtt: distant.udp_rtt().filter(|_| kind == PathKind::Udp),
+            mtu: self.parts.mtu,
+            frames: [counters.rx_frames.load(Relaxed), counters.tx_frames.load(Relaxed)],
+            bytes: [counters.rx_bytes.load(Relaxed), counters.tx_bytes.load(Relaxed)],
+            drops: counters.drops.nonzero().map(|(reason, n)| (reason.name(), n)).collect(),
+            trains: None,
+            trains_off: Vec::new(),
+        })
+    }
+
+    /// The ways to peers that are not neighbours.
+    fn routes(&self, nicknames: &BTreeMap<PeerName, String>) -> Vec<RouteReport> {
+        let name = |peer: PeerName| PeerRef {
+            name: peer.to_string(),
+            nickname: nicknames.get(&peer).cloned().unwrap_or_default(),
+        };
+        let far = self.distants.iter().filter(|(peer, _)| !self.by_peer.contains_key(peer));
+        let report = |(peer, distant): (&PeerName, &Distant)| RouteReport {
+            peer: name(*peer),
+            hops: self.parts.mesh.route(*peer).unwrap_or_default().iter().map(|hop| name(*hop)).collect(),
+            transport: distant.chosen().map(transport),
+            reason: distant.reason(),
+            encryption: distant.cipher().map(str::to_owned),
+            rtt_micros: distant.udp_rtt().map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        };
+        far.map(report).collect()
     }
 
     /// Networks of different MTUs lose the larger frames at the far bridge, where nobody counts them.
@@ -185,6 +236,9 @@ impl Core {
             .neighbours
             .values()
             .flat_map(|n| n.counters().flat_map(|(_, c)| c.drops.nonzero().collect::<Vec<_>>()));
+        for (reason, n) in self.distants.values().flat_map(Distant::drops) {
+            *all.entry(reason.to_owned()).or_default() += n;
+        }
         let strangers = self.parts.udp.iter().flat_map(|udp| udp.drops().nonzero());
         for (reason, n) in paths.chain(strangers).chain(self.parts.forwarder.drops().nonzero()) {
             *all.entry(reason.name().to_owned()).or_default() += n;
@@ -211,13 +265,14 @@ const fn transport(kind: PathKind) -> Transport {
     match kind {
         PathKind::Udp => Transport::Udp,
         PathKind::Tls | PathKind::Memory => Transport::Tls,
+        PathKind::Relay => Transport::Relay,
     }
 }
 
 fn peer_report(view: PeerView) -> PeerReport {
     let connection = |link: mesh::PeerLink| PeerConnection {
         direction: if link.entry.outbound { Direction::Outbound } else { Direction::Inbound },
-        address: link.entry.address,
+        address: link.entry.address.to_string(),
         name: link.entry.peer.to_string(),
         nickname: link.nickname,
         established: link.established_both_ways,

@@ -17,6 +17,7 @@ impl Core {
             None => {}
         }
         self.stale |= self.macs.expire(seconds);
+        self.look_at_distants(now);
         for (id, neighbour) in &mut self.neighbours {
             if neighbour.heard() {
                 self.parts.mesh.handle_activity(now, *id);

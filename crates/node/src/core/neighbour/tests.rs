@@ -5,10 +5,10 @@ use std::sync::mpsc::{Receiver, channel};
 
 use packet::{SuperFrame, VnetHdr};
 use tokio::net::{TcpListener, TcpStream};
-use transport::{Batch, TapFrame};
+use transport::{Batch, Outbox, TapFrame};
 use transport_tls::{Credentials, Endpoint, Expect, LocalHello};
 use transport_udp::Socket;
-use wire::Uid;
+use wire::{GroupHeader, Hops, Uid};
 
 use super::*;
 
@@ -100,6 +100,12 @@ struct Heard(Mutex<Vec<Vec<u8>>>);
 impl FrameSink for Heard {
     fn deliver(&self, _: PeerName, frame: TapFrame<'_>) {
         self.0.lock().unwrap().push(frame.frame().frame().to_vec());
+    }
+    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {
+        panic!("nobody sent a frame for everyone");
+    }
+    fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {
+        panic!("nobody sent a record of others");
     }
 }
 
