@@ -4,8 +4,11 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
-use crate::messages::{Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, RemovePeers, RemovedPeers};
+use crate::messages::{
+    Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, RemovePeers, RemovedPeers, Why,
+};
 use crate::report::Report;
+use crate::why::WhyReport;
 
 /// The daemon as the HTTP servers see it: a cheap handle, cloned for each request.
 ///
@@ -22,6 +25,8 @@ pub trait Control: Clone + Send + Sync + 'static {
         &self,
         request: RemovePeers,
     ) -> impl Future<Output = Result<RemovedPeers, ControlError>> + Send;
+    /// Tells all that is known about the way to one peer.
+    fn why(&self, request: Why) -> impl Future<Output = Result<WhyReport, ControlError>> + Send;
     /// Gives a running container addresses.
     fn attach(&self, request: Attach) -> impl Future<Output = Result<Addresses, ControlError>> + Send;
     /// Takes addresses away from a container. Those it does not have are no error.

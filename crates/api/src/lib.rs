@@ -18,14 +18,19 @@ mod sample;
 mod server;
 #[cfg(test)]
 mod tests;
+mod why;
 
 pub use client::{Client, ClientError};
 pub use control::{Control, ControlError, Status};
 pub use listen::{ServeError, serve_tcp, serve_unix};
-pub use messages::{Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, RemovePeers, RemovedPeer, RemovedPeers, VersionAnswer};
+pub use messages::{
+    Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, RemovePeers, RemovedPeer,
+    RemovedPeers, VersionAnswer, Why,
+};
 pub use report::{
     Authentication, ConnectionReport, ConnectionState, Direction, DockerReport, MacReport, OffloadMode,
-    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouterReport, RouteReport, TargetReport, Transport,
-    TransportMode,
+    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouteReport, RouterReport, TargetReport,
+    Transport, TransportMode,
 };
 pub use server::{control_router, public_router};
+pub use why::{CandidateReport, ChangeReport, SeenReport, WhyReport, why};

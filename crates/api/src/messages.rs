@@ -29,6 +29,14 @@ pub struct RemovePeers {
     pub peers: Vec<String>,
 }
 
+/// `POST /why`: asks for the whole story of the way to one peer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Why {
+    /// Peer name or nickname.
+    pub peer: String,
+}
+
 /// What `POST /rmpeer` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

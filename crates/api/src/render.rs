@@ -227,16 +227,16 @@ fn info(connection: &ConnectionReport) -> String {
 }
 
 /// Two digits after the point below 10 ms, one from there on: what a reader can use.
-fn milliseconds(micros: u64) -> String {
+pub(crate) fn milliseconds(micros: u64) -> String {
     let decimals = if micros < 10_000 { 2 } else { 1 };
     format!("{:.decimals$}ms", micros as f64 / 1000.0)
 }
 
-fn peer(name: &str, nickname: &str) -> String {
+pub(crate) fn peer(name: &str, nickname: &str) -> String {
     clean(&format!("{name}({nickname})"))
 }
 
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 
@@ -424,8 +424,7 @@ weave:expose 7a:00:00:00:00:01 192.168.122.100/24
         router.targets[0].target = evil.into();
         let report = Report { router: router.clone(), ..sample::report() };
         router.routes[0].hops[0].nickname = evil.into();
-        for page in
-            [status(&report), connections(&router), peers(&router), targets(&router), routes(&router)]
+        for page in [status(&report), connections(&router), peers(&router), targets(&router), routes(&router)]
         {
             assert!(page.contains("owned"));
             assert!(page.chars().all(|char| char == '\n' || !char.is_control()), "{page:?}");

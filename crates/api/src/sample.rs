@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::messages::PsEntry;
 use crate::report::{
     Authentication, ConnectionReport, ConnectionState, Direction, DockerReport, MacReport, OffloadMode,
-    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouteReport, RouterReport, TargetReport, Transport,
-    TransportMode,
+    Offloads, PeerConnection, PeerRef, PeerReport, Report, RouteReport, RouterReport, TargetReport,
+    Transport, TransportMode,
 };
 
 /// Host 1 of a network of three: joined to host 2, failing to join `nowhere`.

@@ -10,10 +10,12 @@ use serde::Deserialize;
 
 use crate::control::{Control, ControlError, Status};
 use crate::messages::{
-    Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, RemovePeers, RemovedPeers, VersionAnswer,
+    Addresses, Attach, Check, Connect, Detach, Expose, Forget, Hide, PsEntry, RemovePeers, RemovedPeers,
+    VersionAnswer, Why,
 };
 use crate::render;
 use crate::report::Report;
+use crate::why::WhyReport;
 
 /// Everything, for the Unix socket: whoever can open that is root.
 pub fn control_router<C: Control>(control: C) -> Router {
@@ -23,6 +25,7 @@ pub fn control_router<C: Control>(control: C) -> Router {
         .route("/connect", post(connect::<C>))
         .route("/forget", post(forget::<C>))
         .route("/rmpeer", post(remove_peers::<C>))
+        .route("/why", post(why::<C>))
         .route("/attach", post(attach::<C>))
         .route("/detach", post(detach::<C>))
         .route("/check", post(check::<C>))
@@ -112,11 +115,12 @@ async fn forget<C: Control>(State(control): State<C>, body: Body<Forget>) -> Ans
     control.forget(taken(body)?).await.map(Json)
 }
 
-async fn remove_peers<C: Control>(
-    State(control): State<C>,
-    body: Body<RemovePeers>,
-) -> Answer<RemovedPeers> {
+async fn remove_peers<C: Control>(State(control): State<C>, body: Body<RemovePeers>) -> Answer<RemovedPeers> {
     control.remove_peers(taken(body)?).await.map(Json)
+}
+
+async fn why<C: Control>(State(control): State<C>, body: Body<Why>) -> Answer<WhyReport> {
+    control.why(taken(body)?).await.map(Json)
 }
 
 async fn attach<C: Control>(State(control): State<C>, body: Body<Attach>) -> Answer<Addresses> {

@@ -48,9 +48,13 @@ impl Control for Fake {
         Ok(())
     }
     async fn remove_peers(&self, request: RemovePeers) -> Result<RemovedPeers, ControlError> {
-        let peers = request.peers.iter().map(|given| RemovedPeer { given: given.clone(), name: None }).collect();
+        let peers =
+            request.peers.iter().map(|given| RemovedPeer { given: given.clone(), name: None }).collect();
         self.note(request);
         Ok(RemovedPeers { peers })
+    }
+    async fn why(&self, request: Why) -> Result<WhyReport, ControlError> {
+        Err(ControlError::not_found(format!("no such peer: {}", request.peer)))
     }
     async fn attach(&self, request: Attach) -> Result<Addresses, ControlError> {
         let bare =
@@ -208,7 +212,8 @@ async fn the_status_address_reads_and_never_controls() {
     let metrics = ask("GET /metrics").await;
     assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
     assert!(ask("GET /report").await.starts_with("HTTP/1.1 200"));
-    for verb in ["connect", "forget", "rmpeer", "attach", "detach", "expose", "hide", "check", "stop"] {
+    for verb in ["connect", "forget", "rmpeer", "why", "attach", "detach", "expose", "hide", "check", "stop"]
+    {
         assert!(ask(&format!("POST /{verb}")).await.starts_with("HTTP/1.1 404"), "{verb}");
     }
     assert!(ask("POST /status").await.starts_with("HTTP/1.1 405"));

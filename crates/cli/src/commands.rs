@@ -16,6 +16,7 @@ mod start;
 mod status;
 mod stop;
 mod version;
+mod why;
 
 use clap::Subcommand;
 
@@ -30,6 +31,7 @@ pub(crate) enum Verb {
     Connect(connect::Connect),
     Forget(forget::Forget),
     Rmpeer(rmpeer::Rmpeer),
+    Why(why::Why),
     Run(run::Run),
     Start(start::Start),
     Attach(attach::Attach),
@@ -61,6 +63,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), Failure> {
             Verb::Connect(verb) => verb.run(&place).await,
             Verb::Forget(verb) => verb.run(&place).await,
             Verb::Rmpeer(verb) => verb.run(&place, printer).await,
+            Verb::Why(verb) => verb.run(&place, printer).await,
             Verb::Run(verb) => verb.run(&place, printer).await,
             Verb::Start(verb) => verb.run(&place, printer).await,
             Verb::Attach(verb) => verb.run(&place, printer).await,

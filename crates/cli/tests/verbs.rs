@@ -38,7 +38,8 @@ fn connect_and_forget_pass_targets_on_exactly_as_given_and_print_nothing() {
 #[test]
 fn rmpeer_says_what_became_of_each_and_may_be_repeated() {
     let daemon = Daemon::start();
-    let said = "host2: 7a:00:00:00:00:02 is removed\nnobody: no such peer is known, so there is nothing to remove\n";
+    let said =
+        "host2: 7a:00:00:00:00:02 is removed\nnobody: no such peer is known, so there is nothing to remove\n";
     for _ in 0..2 {
         prints(&mut daemon.weave(["rmpeer", "host2", "nobody"]), said);
     }
@@ -47,6 +48,16 @@ fn rmpeer_says_what_became_of_each_and_may_be_repeated() {
     assert_eq!(code, 0);
     let printed: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(printed, json!({"Peers": [{"Given": "host2", "Name": "7a:00:00:00:00:02"}]}));
+}
+
+#[test]
+fn why_tells_the_story_of_one_peer() {
+    let daemon = Daemon::start();
+    prints(&mut daemon.weave(["why", "host2"]), "7a:00:00:00:00:02(host2)\n  nothing carries frames to it\n");
+    refused(&mut daemon.weave(["why", "nobody"]), 1, "no peer is known as nobody");
+    let (code, stdout, _) = done(&mut daemon.weave(["why", "--json", "host2"]));
+    assert_eq!(code, 0);
+    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["Peer"]["NickName"], "host2");
 }
 
 #[test]

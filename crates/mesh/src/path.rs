@@ -95,6 +95,8 @@ pub struct PathProber {
     unreachable: bool,
     unsent: u32,
     seen: Option<SocketAddr>,
+    /// When each address answered last; those that are no candidates any more leave with the next.
+    answers: Vec<(SocketAddr, Instant)>,
     transmits: VecDeque<Probe>,
     events: VecDeque<PathEvent>,
 }
@@ -131,6 +133,7 @@ impl PathProber {
             unreachable: false,
             unsent: 0,
             seen: None,
+            answers: Vec::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         };
@@ -168,6 +171,8 @@ impl PathProber {
             return;
         }
         self.seen = Some(seen);
+        self.answers.retain(|(address, _)| *address != probe.to && self.candidates.contains(address));
+        self.answers.push((probe.to, now));
         if probe.length < self.full {
             self.small_sent_at = self.small_sent_at.max(Some(sent_at));
         } else if probe.length == self.full {
@@ -263,6 +268,12 @@ impl PathProber {
         // The newest answers of both kinds are of rounds close to each other.
         let is_recent = |long: Instant| self.full_sent_at.is_none_or(|full| full < long + TRUST);
         self.is_up() && self.long_sent_at.is_some_and(is_recent)
+    }
+
+    /// The addresses at which the peer was or is tried, and when each answered last.
+    pub fn candidates(&self) -> impl Iterator<Item = (SocketAddr, Option<Instant>)> {
+        let answered = |to| self.answers.iter().find(|(address, _)| *address == to).map(|&(_, at)| at);
+        self.candidates.iter().map(move |&address| (address, answered(address)))
     }
 
     /// The address to send to, whether or not it is known to work.

@@ -347,9 +347,11 @@ fn long_records_are_asked_about_where_the_path_works_and_it_is_none_the_worse_wi
 
 #[test]
 fn an_address_that_is_heard_of_later_is_tried_at_once() {
-    let mut rig = Rig::new(&[], &[4]);
+    let mut rig = Rig::new(&[3], &[4]);
     rig.run_until(30.0);
     rig.prober.suggest(rig.now, address(4));
     rig.run_until(30.1);
-    assert_eq!(rig.events.last(), Some(&(30.02, PathEvent::Up)));
+    assert_eq!(rig.events.last().map(|e| e.1), Some(PathEvent::Up));
+    let answered = rig.prober.candidates().map(|(a, at)| (a, at.is_some())).collect::<Vec<_>>();
+    assert_eq!(answered, [(address(3), false), (address(4), true)]);
 }

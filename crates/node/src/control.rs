@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::{
     Addresses, Attach, Check, Connect, Control, ControlError, Detach, Expose, Forget, Hide, Offloads,
-    PsEntry, RemovePeers, RemovedPeers, Report, RouterReport,
+    PsEntry, RemovePeers, RemovedPeers, Report, RouterReport, Why, WhyReport,
 };
 use ipnetwork::IpNetwork;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -160,6 +160,16 @@ impl Control for Handle {
         self.tell(Command::RemovePeers { peers: request.peers, reply }).await?;
         let answer = answer.await.map_err(|_| ControlError::unavailable("the router is stopping"))?;
         Ok(RemovedPeers { peers: answer.map_err(ControlError::conflict)? })
+    }
+
+    async fn why(&self, request: Why) -> Result<WhyReport, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Why { peer: request.peer.clone(), reply }).await?;
+        let answer = answer.await.map_err(|_| ControlError::unavailable("the router is stopping"))?;
+        answer.ok_or_else(|| {
+            ControlError::not_found(format!("no peer is known as {}", request.peer))
+                .with_hint("`weave status peers` lists them")
+        })
     }
 
     async fn attach(&self, request: Attach) -> Result<Addresses, ControlError> {

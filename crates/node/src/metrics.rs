@@ -140,6 +140,9 @@ fn mesh(core: &CoreReport) {
     ] {
         counter!("weave_session_offers_total", "outcome" => outcome).absolute(n);
     }
+    for ((from, to), n) in &core.changes {
+        counter!("weave_path_changes_total", "from" => *from, "to" => *to).absolute(*n);
+    }
     let t = core.tables;
     for (table, entries) in [
         ("peers", t.peers),

@@ -137,6 +137,15 @@ impl Control for Fake {
         self.note(request);
         Ok(RemovedPeers { peers })
     }
+    async fn why(&self, request: Why) -> Result<WhyReport, ControlError> {
+        if request.peer != "host2" {
+            return Err(ControlError::not_found(format!("no peer is known as {}", request.peer)));
+        }
+        let peer = PeerRef { name: "7a:00:00:00:00:02".into(), nickname: "host2".into() };
+        let nothing = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (connections, candidates, seen, changes) = nothing;
+        Ok(WhyReport { peer, connections, route: None, candidates, seen, changes })
+    }
     async fn attach(&self, request: Attach) -> Result<Addresses, ControlError> {
         if request.addresses == ["10.0.0.66/24"] {
             return Err(ControlError::conflict("10.0.0.66 was taken meanwhile"));
@@ -226,6 +235,7 @@ pub(crate) fn report() -> Report {
                 version: "0.9.9".into(),
                 connections: vec![],
             }],
+            routes: Vec::new(),
             macs: vec![],
             drops: Default::default(),
             warnings: vec![],

@@ -145,7 +145,9 @@ impl Distant {
     pub(super) fn paths(&self) -> PeerPaths {
         let path = |path: &Arc<RelayPath>| Arc::clone(path) as Arc<dyn FramePath>;
         match &self.session {
-            None => PeerPaths { primary: Some(Arc::clone(&self.waiting) as Arc<dyn FramePath>), fallback: None },
+            None => {
+                PeerPaths { primary: Some(Arc::clone(&self.waiting) as Arc<dyn FramePath>), fallback: None }
+            }
             Some(session) => match session.udp.as_ref().filter(|side| side.is_up()) {
                 Some(side) => PeerPaths {
                     primary: Some(Arc::clone(&side.path) as Arc<dyn FramePath>),
@@ -252,6 +254,16 @@ impl Distant {
     /// Round-trip time over UDP, if frames take it.
     pub(super) fn udp_rtt(&self) -> Option<Duration> {
         self.session.as_ref()?.udp.as_ref()?.rtt()
+    }
+
+    /// The addresses at which it is tried over UDP, and when each answered last.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = (SocketAddr, Option<Instant>)> {
+        self.session.iter().flat_map(|session| &session.udp).flat_map(UdpSide::candidates)
+    }
+
+    /// The address that records go to, where UDP works.
+    pub(super) fn udp_address(&self) -> Option<SocketAddr> {
+        self.session.as_ref()?.udp.as_ref()?.address()
     }
 
     /// The cipher of its records.

@@ -34,6 +34,7 @@ impl Core {
             Action::PeerGone(peer) => {
                 tracing::info!(%peer, "peer left the network");
                 self.forget_distant(peer);
+                self.changes.forget(peer);
                 self.stale |= self.macs.forget_peer(peer);
             }
             Action::RoutesChanged => self.routes_changed(),

@@ -4,6 +4,7 @@
 //! these ask for, and publishes a new forwarding snapshot whenever one is due. It never blocks: what takes long (dialling,
 //! Docker, the disk) happens in tasks that report back.
 
+mod changes;
 mod distant;
 mod links;
 mod neighbour;
@@ -12,13 +13,14 @@ mod sessions;
 mod tick;
 mod trains;
 mod udp_side;
+mod why;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::RemovedPeer;
+use api::{RemovedPeer, WhyReport};
 use mesh::{DialId, LinkId, Mesh};
 use records::{Table, TableEvent};
 use router::{Forwarder, Learned, MacTable, Notice};
@@ -30,6 +32,7 @@ use wire::{PeerName, RefuseCode};
 use crate::TransportChoice;
 use crate::store::Store;
 use crate::tap_writer::TapWatch;
+use changes::Changes;
 use distant::Distant;
 use neighbour::Neighbour;
 
@@ -75,6 +78,7 @@ pub(crate) enum Command {
     Connect { targets: Vec<String>, replace: bool },
     Forget { targets: Vec<String> },
     RemovePeers { peers: Vec<String>, reply: oneshot::Sender<Result<Vec<RemovedPeer>, String>> },
+    Why { peer: String, reply: oneshot::Sender<Option<WhyReport>> },
     Report(oneshot::Sender<CoreReport>),
     Stop,
 }
@@ -107,6 +111,7 @@ pub(crate) struct Core {
     distants: BTreeMap<PeerName, Distant>,
     /// Whose trees the data path asked for, and when.
     sources: BTreeMap<PeerName, Instant>,
+    changes: Changes,
     /// Which target each dial in progress is for, so that the identity found there can be remembered.
     dials: BTreeMap<DialId, mesh::DialTo>,
     /// Drops counted by neighbours that are gone: totals never fall.
@@ -130,6 +135,7 @@ impl Core {
             by_peer: BTreeMap::new(),
             distants: BTreeMap::new(),
             sources: BTreeMap::new(),
+            changes: Changes::default(),
             dials: BTreeMap::new(),
             past_drops: BTreeMap::new(),
             next_link: 1,
@@ -187,6 +193,7 @@ impl Core {
         if self.stale && self.publish_after <= now {
             self.stale = false;
             self.publish_after = now + PUBLISH_GAP;
+            self.note_changes(now);
             self.publish();
         }
     }
@@ -254,6 +261,9 @@ impl Core {
             }
             Command::RemovePeers { peers, reply } => {
                 let _ = reply.send(self.remove_peers(now, peers));
+            }
+            Command::Why { peer, reply } => {
+                let _ = reply.send(self.why(now, &peer));
             }
             Command::Report(reply) => {
                 // Whoever asked may have gone.

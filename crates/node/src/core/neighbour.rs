@@ -328,6 +328,16 @@ impl Neighbour {
         self.udp.as_ref()?.side.rtt()
     }
 
+    /// The addresses at which the other end is tried over UDP, and when each answered last.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = (std::net::SocketAddr, Option<Instant>)> {
+        self.udp.iter().flat_map(|session| session.side.candidates())
+    }
+
+    /// The address that records go to, where UDP works.
+    pub(super) fn udp_address(&self) -> Option<std::net::SocketAddr> {
+        self.udp.as_ref()?.side.address()
+    }
+
     /// Our own UDP address as the other end sees it.
     pub(super) fn seen_address(&self) -> Option<std::net::SocketAddr> {
         self.udp.as_ref()?.side.seen_address()

@@ -27,6 +27,8 @@ pub(crate) struct CoreReport {
     pub(crate) warnings: Vec<String>,
     pub(crate) counters: mesh::Counters,
     pub(crate) tables: mesh::TableSizes,
+    /// How often frames changed their way, by what they took before and after.
+    pub(crate) changes: BTreeMap<(&'static str, &'static str), u64>,
     /// Sessions with peers that are not neighbours, epochs counted singly.
     pub(crate) sessions: usize,
     pub(crate) paths: Vec<PathReport>,
@@ -96,6 +98,7 @@ impl Core {
             warnings: self.parts.mesh.warnings().into_iter().chain(self.mtu_warnings()).collect(),
             counters: self.parts.mesh.counters(),
             tables: self.parts.mesh.table_sizes(),
+            changes: self.changes.counts().clone(),
             sessions: self.parts.table.len(),
             offload: self.offload(),
         }
@@ -123,7 +126,7 @@ impl Core {
         self.parts.mesh.targets().into_iter().map(report).collect()
     }
 
-    fn connection(&self, view: ConnectionView) -> ConnectionReport {
+    pub(super) fn connection(&self, view: ConnectionView) -> ConnectionReport {
         let neighbour = self.neighbour(&view);
         let chosen = neighbour.and_then(Neighbour::chosen);
         let sum = |pick: fn(&transport::PathCounters) -> u64| {
@@ -201,7 +204,7 @@ impl Core {
     }
 
     /// The ways to peers that are not neighbours.
-    fn routes(&self, nicknames: &BTreeMap<PeerName, String>) -> Vec<RouteReport> {
+    pub(super) fn routes(&self, nicknames: &BTreeMap<PeerName, String>) -> Vec<RouteReport> {
         let name = |peer: PeerName| PeerRef {
             name: peer.to_string(),
             nickname: nicknames.get(&peer).cloned().unwrap_or_default(),
@@ -261,7 +264,7 @@ const fn state(state: mesh::ConnectionState) -> ConnectionState {
     }
 }
 
-const fn transport(kind: PathKind) -> Transport {
+pub(super) const fn transport(kind: PathKind) -> Transport {
     match kind {
         PathKind::Udp => Transport::Udp,
         PathKind::Tls | PathKind::Memory => Transport::Tls,

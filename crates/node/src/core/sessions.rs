@@ -141,8 +141,7 @@ impl Core {
         }
         let own = self.parts.endpoint.hello.name;
         let sources = self.sources.keys().copied().chain([own]).collect::<Vec<_>>();
-        let trees =
-            sources.into_iter().map(|source| (source, self.parts.mesh.children(source))).collect();
+        let trees = sources.into_iter().map(|source| (source, self.parts.mesh.children(source))).collect();
         let fib: Fib = self.macs.snapshot(own, peers.into_values().collect(), trees);
         self.parts.forwarder.publish(fib);
     }

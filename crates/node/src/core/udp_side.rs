@@ -114,6 +114,16 @@ impl UdpSide {
         }
     }
 
+    /// The addresses at which the peer is tried, and when each answered last.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = (SocketAddr, Option<Instant>)> {
+        self.prober.candidates()
+    }
+
+    /// The address that records go to, where the path works.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.is_up().then(|| self.path.remote())
+    }
+
     /// Our own address as the peer sees it.
     pub(super) fn seen_address(&self) -> Option<SocketAddr> {
         self.prober.seen_address()

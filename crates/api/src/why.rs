@@ -1,0 +1,201 @@
+//! Why frames to one peer take the way they take: the whole story, for `weave why`.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::render::{clean, milliseconds, peer};
+use crate::report::{ConnectionReport, PeerRef, RouteReport, Transport};
+
+/// `GET /why?peer=…`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct WhyReport {
+    /// Which peer.
+    pub peer: PeerRef,
+    /// The connection to it, and what is being tried to get one.
+    pub connections: Vec<ConnectionReport>,
+    /// The way through others, where there is no connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<RouteReport>,
+    /// Where it is tried over UDP.
+    pub candidates: Vec<CandidateReport>,
+    /// Where others see this host over UDP.
+    pub seen: Vec<SeenReport>,
+    /// How frames changed their way, the latest first.
+    pub changes: Vec<ChangeReport>,
+}
+
+/// One address at which a peer is tried over UDP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CandidateReport {
+    /// The address.
+    pub address: String,
+    /// Seconds since its last answer, if it ever answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_secs: Option<u64>,
+    /// Whether it is what records are sent to.
+    pub in_use: bool,
+}
+
+/// Where one neighbour sees this host over UDP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SeenReport {
+    /// The address.
+    pub address: String,
+    /// Who sees it.
+    pub by: PeerRef,
+}
+
+/// Frames began to take another way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ChangeReport {
+    /// How long ago, in seconds.
+    pub secs_ago: u64,
+    /// What they took before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Transport>,
+    /// What they took from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Transport>,
+    /// Why.
+    pub reason: String,
+}
+
+/// The story, for people.
+pub fn why(report: &WhyReport) -> String {
+    let mut page = format!("{}\n", peer(&report.peer.name, &report.peer.nickname));
+    let mut say = |text: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "{}", clean(&text));
+    };
+    let standing = report.connections.iter().find(|one| one.transport.is_some());
+    match (standing, &report.route) {
+        (Some(one), _) => {
+            let transport = one.transport.map(|t| t.to_string()).unwrap_or_default();
+            say(format!(
+                "  frames go over {transport}: {}",
+                one.reason.as_deref().unwrap_or("no reason known")
+            ));
+            let rtt = one.rtt_micros.map(|micros| format!(", round trip {}", milliseconds(micros)));
+            let mtu = one.mtu.map(|mtu| format!(", MTU {mtu}")).unwrap_or_default();
+            let cipher = one.encryption.as_deref().unwrap_or_default();
+            say(format!("    at {}{}{mtu}, {cipher}", one.address, rtt.unwrap_or_default()));
+            if let Some(reason) = &one.no_trains {
+                say(format!("    one datagram at a time: {reason}"));
+            }
+        }
+        (None, Some(route)) => {
+            let way = route.transport.map_or_else(|| "no way yet".to_owned(), |t| format!("over {t}"));
+            say(format!("  frames go {way}: {}", route.reason));
+            let between = route.hops.split_last().map_or(&[][..], |(_, between)| between);
+            let names: Vec<_> = between.iter().map(|one| peer(&one.name, &one.nickname)).collect();
+            say(format!(
+                "    through others they go by {}",
+                if names.is_empty() { "nobody: there is no way now".into() } else { names.join(", ") }
+            ));
+        }
+        (None, None) => say("  nothing carries frames to it".into()),
+    }
+    for one in report.connections.iter().filter(|one| one.transport.is_none()) {
+        let error = one.error.as_deref().unwrap_or("no attempt has ended yet");
+        let retry = one.retry_in_secs.map(|secs| format!(", next try in {secs} s")).unwrap_or_default();
+        say(format!("  connecting to {}: {} ({error}{retry})", one.address, one.state));
+    }
+    for one in &report.candidates {
+        let answer = match (one.answered_secs, one.in_use) {
+            (Some(secs), true) => format!("answered {secs} s ago, in use"),
+            (Some(secs), false) => format!("answered {secs} s ago"),
+            (None, _) => "no answer".into(),
+        };
+        say(format!("  UDP to {}: {answer}", one.address));
+    }
+    for one in &report.seen {
+        say(format!("  this host is seen at {} by {}", one.address, peer(&one.by.name, &one.by.nickname)));
+    }
+    if let [first, others @ ..] = &report.seen[..]
+        && others.iter().any(|one| one.address != first.address)
+    {
+        say("    a NAT in front of it gives each peer another address: to be reached directly, others must be reachable themselves".into());
+    }
+    for one in &report.changes {
+        let name = |t: Option<Transport>| t.map_or_else(|| "nothing".to_owned(), |t| t.to_string());
+        say(format!("  {} s ago from {} to {}: {}", one.secs_ago, name(one.from), name(one.to), one.reason));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn report() -> WhyReport {
+        let router = sample::report().router;
+        WhyReport {
+            peer: PeerRef { name: "7a:00:00:00:00:03".into(), nickname: "host3".into() },
+            connections: vec![router.connections[1].clone()],
+            route: Some(router.routes[0].clone()),
+            candidates: vec![
+                CandidateReport { address: "198.18.0.3:6783".into(), answered_secs: None, in_use: false },
+                CandidateReport { address: "10.0.0.3:6783".into(), answered_secs: Some(2), in_use: true },
+            ],
+            seen: ["203.0.113.7:1", "203.0.113.7:2"]
+                .map(|address| SeenReport { address: address.into(), by: router.routes[0].hops[0].clone() })
+                .into(),
+            changes: vec![ChangeReport {
+                secs_ago: 9,
+                from: None,
+                to: Some(Transport::Relay),
+                reason: "keys were agreed on".into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_story_of_a_peer_that_is_reached_through_another() {
+        let expected = "\
+7a:00:00:00:00:03(host3)
+  frames go over relay: waiting for an answer to UDP probes (4 sent)
+    through others they go by 7a:00:00:00:00:02(host2)
+  connecting to nowhere:6783: failed (the name does not resolve, next try in 12 s)
+  UDP to 198.18.0.3:6783: no answer
+  UDP to 10.0.0.3:6783: answered 2 s ago, in use
+  this host is seen at 203.0.113.7:1 by 7a:00:00:00:00:02(host2)
+  this host is seen at 203.0.113.7:2 by 7a:00:00:00:00:02(host2)
+    a NAT in front of it gives each peer another address: to be reached directly, others must be reachable themselves
+  9 s ago from nothing to relay: keys were agreed on
+";
+        assert_eq!(why(&report()), expected);
+    }
+
+    #[test]
+    fn the_story_of_a_neighbour() {
+        let neighbour = sample::report().router.connections[0].clone();
+        let report = WhyReport {
+            connections: vec![neighbour],
+            route: None,
+            candidates: Vec::new(),
+            seen: Vec::new(),
+            changes: Vec::new(),
+            ..report()
+        };
+        let expected = "\
+7a:00:00:00:00:03(host3)
+  frames go over udp: a full-size probe was answered
+    at 198.18.0.2:6783, round trip 0.42ms, MTU 1376, AES-256-GCM
+";
+        assert_eq!(why(&report), expected);
+    }
+
+    #[test]
+    fn a_peer_cannot_write_to_the_operators_terminal() {
+        let mut report = report();
+        report.peer.nickname = "\x1b]0;owned\x07".into();
+        report.changes[0].reason = "\x1b[2J".into();
+        assert!(why(&report).chars().all(|char| char == '\n' || !char.is_control()));
+    }
+}

@@ -1,0 +1,80 @@
+//! The whole story of the way to one peer.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use api::{CandidateReport, ChangeReport, PeerRef, SeenReport, WhyReport};
+use wire::PeerName;
+
+use super::report::transport;
+use super::{Core, Neighbour};
+
+impl Core {
+    /// Takes note of what frames to each peer take now.
+    pub(super) fn note_changes(&mut self, now: Instant) {
+        let Self { neighbours, distants, by_peer, changes, .. } = self;
+        for (peer, id) in by_peer.iter() {
+            if let Some(neighbour) = neighbours.get(id) {
+                changes.note(now, *peer, neighbour.chosen(), || neighbour.reason());
+            }
+        }
+        for (peer, distant) in distants.iter().filter(|(peer, _)| !by_peer.contains_key(peer)) {
+            if let Some(change) = changes.note(now, *peer, distant.chosen(), || distant.reason()) {
+                let (from, to) =
+                    (change.from.map(transport::PathKind::name), change.to.map(transport::PathKind::name));
+                tracing::info!(%peer, ?from, ?to, reason = change.reason, "frames to a peer that is no neighbour");
+            }
+        }
+    }
+
+    /// All that is known about the way to the peer of this name or nickname.
+    pub(super) fn why(&self, now: Instant, given: &str) -> Option<WhyReport> {
+        let peers = self.parts.mesh.peers();
+        let view = peers.iter().find(|p| p.nickname == given || p.name.to_string() == given)?;
+        let nicknames: BTreeMap<_, _> = peers.iter().map(|p| (p.name, p.nickname.clone())).collect();
+        let (name, text) = (view.name, view.name.to_string());
+        let neighbour = self.by_peer.get(&name).and_then(|id| self.neighbours.get(id));
+        let views = self.parts.mesh.connections(now).into_iter();
+        let candidates: Vec<_> = match neighbour {
+            Some(neighbour) => neighbour.candidates().collect(),
+            None => self.distants.get(&name).into_iter().flat_map(|distant| distant.candidates()).collect(),
+        };
+        let in_use = neighbour.map_or_else(
+            || self.distants.get(&name).and_then(|distant| distant.udp_address()),
+            Neighbour::udp_address,
+        );
+        let candidate = |(address, answered): (SocketAddr, Option<Instant>)| CandidateReport {
+            address: address.to_string(),
+            answered_secs: answered.map(|at| now.saturating_duration_since(at).as_secs()),
+            in_use: in_use == Some(address),
+        };
+        let change = |change: &super::changes::Change| ChangeReport {
+            secs_ago: now.saturating_duration_since(change.at).as_secs(),
+            from: change.from.map(transport),
+            to: change.to.map(transport),
+            reason: change.reason.clone(),
+        };
+        Some(WhyReport {
+            peer: PeerRef { name: text, nickname: view.nickname.clone() },
+            connections: views
+                .filter(|view| view.peer.as_ref().is_some_and(|(peer, _)| *peer == name))
+                .map(|view| self.connection(view))
+                .collect(),
+            route: self.routes(&nicknames).into_iter().find(|route| route.peer.name == name.to_string()),
+            candidates: candidates.into_iter().map(candidate).collect(),
+            seen: self.seen(&nicknames),
+            changes: self.changes.of(name).map(change).collect(),
+        })
+    }
+
+    /// Where neighbours see this host over UDP.
+    fn seen(&self, nicknames: &BTreeMap<PeerName, String>) -> Vec<SeenReport> {
+        let seen = |neighbour: &Neighbour| {
+            let nickname = nicknames.get(&neighbour.peer).cloned().unwrap_or_default();
+            let by = PeerRef { name: neighbour.peer.to_string(), nickname };
+            Some(SeenReport { address: neighbour.seen_address()?.to_string(), by })
+        };
+        self.neighbours.values().filter_map(seen).collect()
+    }
+}
