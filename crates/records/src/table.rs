@@ -1,5 +1,6 @@
 //! [`Table`]: sessions with peers that are not neighbours.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,11 @@ use crate::{Content, Session};
 
 /// Sessions at most: a few epochs with each of a thousand peers.
 const MAX_SESSIONS: usize = 8192;
+
+/// Relayed records kept that came before the keys they are sealed with, and the longest of them, in bytes. The end that answered an
+/// offer seals at once, and its records overtake its answer where they take another path than that.
+const MAX_EARLY: usize = 64;
+const LONGEST_EARLY: usize = 2048;
 
 /// What records that came straight from a peer tell the control side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +83,7 @@ pub trait DirectPath: FramePath {
 pub struct Table {
     /// Indices are drawn at random by this host, so a stranger cannot make them collide.
     sessions: ArcSwap<HashMap<u32, Arc<Entry>>>,
+    early: Mutex<VecDeque<(u32, Vec<u8>)>>,
     events: Box<dyn Fn(TableEvent) + Send + Sync>,
 }
 
@@ -101,7 +108,7 @@ struct State {
 impl Table {
     /// An empty one. `events` is called from the threads that receive and must not block.
     pub fn new(events: Box<dyn Fn(TableEvent) + Send + Sync>) -> Self {
-        Self { sessions: ArcSwap::from_pointee(HashMap::default()), events }
+        Self { sessions: ArcSwap::from_pointee(HashMap::default()), early: Mutex::default(), events }
     }
 
     /// Opens records with this index from now on. Frames that came through others are counted at `relay`. `false` when the table is
@@ -124,7 +131,44 @@ impl Table {
             }
             sessions
         });
-        before.len() < MAX_SESSIONS || before.contains_key(&index)
+        let taken = before.len() < MAX_SESSIONS || before.contains_key(&index);
+        if taken {
+            self.open_early(index);
+        }
+        taken
+    }
+
+    /// Opens what came for this session before its keys did.
+    fn open_early(&self, index: u32) {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ours, others) = early.drain(..).partition::<VecDeque<_>, _>(|(of, _)| *of == index);
+        *early = others;
+        drop(early);
+        let mut out = Outbox::new();
+        for (_, mut record) in ours {
+            // It has an index, and that is known.
+            let _ = self.record(None, &mut record, &mut out);
+        }
+        out.flush();
+    }
+
+    /// Keeps a relayed record whose keys may be on their way; the error is that of the one that has to go for it.
+    fn keep_early(&self, index: u32, record: &[u8]) -> Result<(), Drop> {
+        if record.len() > LONGEST_EARLY {
+            return Err(Drop::UnknownSession);
+        }
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        early.push_back((index, record.to_vec()));
+        if early.len() > MAX_EARLY {
+            early.pop_front();
+            return Err(Drop::UnknownSession);
+        }
+        drop(early);
+        // The keys may have come meanwhile.
+        if self.sessions.load().contains_key(&index) {
+            self.open_early(index);
+        }
+        Ok(())
     }
 
     /// Sets the path that answers probes of this session and counts what comes by it, or takes it away.
@@ -171,7 +215,12 @@ impl RecordSink for Table {
     fn record(&self, from: Option<SocketAddr>, record: &mut [u8], out: &mut Outbox) -> Result<(), Drop> {
         let header = RecordHeader::decode(record).map_err(|_| Drop::Malformed)?;
         let sessions = self.sessions.load();
-        let entry = sessions.get(&header.index).ok_or(Drop::UnknownSession)?;
+        let entry = match (sessions.get(&header.index), from) {
+            (Some(entry), _) => entry,
+            // What comes through a relay was sent by a member.
+            (None, None) => return self.keep_early(header.index, record),
+            (None, Some(_)) => return Err(Drop::UnknownSession),
+        };
         let mut state = entry.lock();
         let events = state.record(&*entry.relay, &header, from, record, out);
         let holds = !state.session.is_empty() && !std::mem::replace(&mut state.held, true);

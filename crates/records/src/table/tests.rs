@@ -244,10 +244,39 @@ fn records_of_no_session_are_errors() {
     let one = One::new();
     assert_eq!(one.take(None, vec![1; 5]), Err(Drop::Malformed));
     assert_eq!(one.take(None, vec![9; 100]), Err(Drop::Malformed));
-    assert_eq!(one.take(None, vec![1; 100]), Err(Drop::UnknownSession));
+    assert_eq!(one.take(Some(HERE), vec![1; 100]), Err(Drop::UnknownSession));
     one.table.remove(INDEX);
-    assert_eq!(one.take(None, one.frame()), Err(Drop::UnknownSession));
+    assert_eq!(one.take(Some(HERE), one.frame()), Err(Drop::UnknownSession));
     assert!(one.table.is_empty());
+}
+
+#[test]
+fn relayed_records_that_come_before_their_keys_are_opened_with_them() {
+    let one = One::new();
+    let (sealer, opener) = keys_of(2);
+    let (_, bytes) = plain(60, 1);
+    let record = || {
+        let mut record = Vec::new();
+        sealer.seal(&[&Payload::frame_header(0, 0, 0)[..], &bytes], &mut record).unwrap();
+        record
+    };
+    for _ in 0..3 {
+        assert_eq!(one.take(None, record()), Ok(()));
+    }
+    assert_eq!(one.take(None, vec![1; LONGEST_EARLY + 1]), Err(Drop::UnknownSession));
+    assert!(one.sink.take().is_empty());
+    assert!(one.table.install(2, opener, inbox(&one.sink), Arc::clone(&one.relay) as Arc<dyn FramePath>));
+    assert_eq!(one.sink.take().len(), 3);
+    assert_eq!(one.events(), [TableEvent::Opened { peer: PEER, index: 2 }]);
+}
+
+#[test]
+fn only_so_many_records_wait_for_keys_and_those_that_go_are_counted() {
+    let one = One::new();
+    let early = |n: u8| one.take(None, [&[1, 0, 0, 0, n][..], &[0; 40]].concat());
+    assert!((0..MAX_EARLY).all(|n| early(n as u8 + 100) == Ok(())));
+    assert_eq!(early(99), Err(Drop::UnknownSession));
+    assert_eq!(one.table.early.lock().unwrap().len(), MAX_EARLY);
 }
 
 #[test]
