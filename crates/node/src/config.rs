@@ -3,6 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use transport_tls::Shown;
+
+use crate::{ListenAddr, Proxy};
+
 /// Everything `weave launch` can be told.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -20,6 +24,12 @@ pub struct Config {
     pub host: Option<IpAddr>,
     /// TCP and UDP port.
     pub port: u16,
+    /// Further addresses and TCP ports to listen on.
+    pub listen: Vec<ListenAddr>,
+    /// The HTTP proxy that links may go through.
+    pub proxy: Option<Proxy>,
+    /// What those who watch see of the handshakes of links that this router opens.
+    pub shown: Shown,
     /// Whether to dial peers heard of from others.
     pub discovery: bool,
     /// Most links at once; 0 means no limit.

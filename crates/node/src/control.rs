@@ -17,7 +17,7 @@ use crate::exposure::Exposure;
 use crate::failure::{Failure, blocking};
 use crate::interfaces::BRIDGE;
 use crate::store::Store;
-use crate::{metrics, target};
+use crate::{Proxy, metrics, target};
 
 /// How long a report waits for Docker to list its containers.
 const DOCKER_PATIENCE: Duration = Duration::from_secs(1);
@@ -35,6 +35,7 @@ pub(crate) struct Parts {
     pub(crate) exposure: Exposure,
     /// What does not change while the router runs.
     pub(crate) fixed: RouterReport,
+    pub(crate) proxy: Option<Arc<Proxy>>,
     pub(crate) bridge_mac: String,
     pub(crate) bridge_watch: BridgeWatch,
 }
@@ -128,7 +129,7 @@ impl Control for Handle {
                 .into());
             }
             for peer in &request.peers {
-                target::check(peer, self.0.fixed.port).await?;
+                target::check(peer, self.0.fixed.port, self.0.proxy.as_deref()).await?;
             }
             let peers = request.peers.clone();
             self.change_targets(|list| {

@@ -38,7 +38,7 @@ use crate::pump::Pump;
 use crate::run_dir::RunDir;
 use crate::store::{Saved, Store};
 use crate::tap_writer::{TapWatch, Writer};
-use crate::{Config, OffloadChoice, ResetPaths, TransportChoice, dialler, identity, target};
+use crate::{Config, ListenAddr, OffloadChoice, ResetPaths, TransportChoice, identity, listen, target};
 
 /// Inputs that may wait for the event loop.
 const INPUTS: usize = 4096;
@@ -62,13 +62,12 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
         None => identity.name(),
     };
     let passwords = stretch(&config.passwords)?;
-    let credentials = Credentials::new(&seed, &identity.public_key())?;
+    let credentials = Credentials::new(&seed, &identity.public_key())?.showing(config.shown.clone());
     let targets = targets(&config, &saved)?;
     for peer in &config.peers {
-        target::check(peer, config.port).await?;
+        target::check(peer, config.port, config.proxy.as_ref()).await?;
     }
-    let listener = dialler::listen(config.host, config.port)
-        .map_err(|e| in_use(&format!("TCP port {}", config.port), "--port", &e))?;
+    let listeners = listeners(&config)?;
     let udp_socket = match config.transport {
         TransportChoice::Tls => None,
         TransportChoice::Auto | TransportChoice::Udp => Some(bind_udp(&config)?),
@@ -92,7 +91,7 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
         credentials,
         targets,
         incarnation,
-        listener,
+        listeners,
         udp_socket,
         status,
     };
@@ -118,7 +117,7 @@ struct Prepared {
     credentials: Credentials,
     targets: Vec<String>,
     incarnation: u64,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     udp_socket: Option<transport_udp::Socket>,
     status: Option<TcpListener>,
 }
@@ -135,10 +134,11 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
         credentials,
         targets,
         incarnation,
-        listener,
+        listeners,
         udp_socket,
         status,
     } = prepared;
+    let proxy = config.proxy.clone().map(Arc::new);
     let (inputs, inbox) = mpsc::channel(INPUTS);
     let events = inputs.clone();
     // What finds no room is asked for or told again.
@@ -188,8 +188,9 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
         store: Arc::clone(&store),
         targets: Mutex::new(targets),
         containers: Containers::new(Docker::connect(), Arc::clone(&store), config.mtu, saved.attachments),
-        exposure: Exposure::new(Arc::clone(&store), config.port, saved.exposed),
+        exposure: Exposure::new(Arc::clone(&store), config.port, further_ports(&config), saved.exposed),
         fixed: fixed_report(&config, name, &identity, tap.offloads()),
+        proxy,
         bridge_mac: name.to_string(),
         bridge_watch: BridgeWatch::new(!tap.vnet_hdr() && config.offload == OffloadChoice::Auto),
     }));
@@ -203,6 +204,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
             choice: config.transport,
             mtu: config.mtu,
             port: config.port,
+            proxy: proxy.clone(),
             forwarder: Arc::clone(&forwarder),
             table: Arc::clone(&table),
             udp,
@@ -222,7 +224,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
     serve(&mut tasks, &handle, &socket, status, &stopped).await?;
     let pump = Pump::start(&tap, &forwarder, receiver).context("cannot start the data path")?;
     let mut background = JoinSet::new();
-    background.spawn(dialler::accept(listener, endpoint, inputs.clone()));
+    background.spawn(listen::accept(listeners, endpoint, inputs.clone()));
     background.spawn({
         let handle = handle.clone();
         async move { handle.0.containers.follow(&handle.0.exposure).await }
@@ -330,6 +332,27 @@ async fn attach_to_bridge(
     Ok((tap, watch, forwarder))
 }
 
+/// Listens on the port of the router and wherever else it is told to, or says where it cannot.
+fn listeners(config: &Config) -> Result<Vec<TcpListener>> {
+    let usual = ListenAddr { ip: config.host, port: config.port };
+    let mut listeners = vec![
+        usual.listen().map_err(|e| in_use(&format!("TCP port {}", config.port), "--port", &e))?,
+    ];
+    for (n, address) in config.listen.iter().enumerate() {
+        if *address == usual || config.listen[..n].contains(address) {
+            bail!("--listen {address}: the router listens there already, name it once");
+        }
+        let listener = address.listen().map_err(|e| in_use(&format!("TCP {address}"), "--listen", &e))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// What the firewall has to know of these.
+fn further_ports(config: &Config) -> Vec<host::firewall::TcpPort> {
+    config.listen.iter().map(|at| host::firewall::TcpPort { ip: at.ip, port: at.port }).collect()
+}
+
 fn bind_udp(config: &Config) -> Result<transport_udp::Socket> {
     let socket = transport_udp::Socket::bind(config.host, config.port)
         .map_err(|e| in_use(&format!("UDP port {}", config.port), "--port", &e))?;
@@ -407,6 +430,11 @@ fn fixed_report(
         interface: BRIDGE.to_owned(),
         host: config.host.map(|ip| ip.to_string()).unwrap_or_default(),
         port: config.port,
+        listening: std::iter::once(ListenAddr { ip: config.host, port: config.port })
+            .chain(config.listen.iter().copied())
+            .map(|address| address.to_string())
+            .collect(),
+        http_proxy: config.proxy.as_ref().map(|proxy| proxy.server.to_string()).unwrap_or_default(),
         started: unix_ms() / 1000,
         authentication: if config.passwords.is_empty() {
             Authentication::None
@@ -496,6 +524,9 @@ mod tests {
             nickname: "h".into(),
             host: None,
             port: 6783,
+            listen: Vec::new(),
+            proxy: None,
+            shown: transport_tls::Shown::default(),
             discovery: true,
             conn_limit: 0,
             resume,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use host::firewall::FirewallState;
+use host::firewall::{FirewallState, TcpPort};
 use host::{docker_forward, expose, firewall};
 use ipnetwork::IpNetwork;
 use tokio::sync::Mutex;
@@ -19,12 +19,18 @@ const WATCH: Duration = Duration::from_secs(10);
 pub(crate) struct Exposure {
     store: Arc<Store>,
     port: u16,
+    further_ports: Vec<TcpPort>,
     addresses: Mutex<Vec<IpNetwork>>,
 }
 
 impl Exposure {
-    pub(crate) fn new(store: Arc<Store>, port: u16, addresses: Vec<IpNetwork>) -> Self {
-        Self { store, port, addresses: Mutex::new(addresses) }
+    pub(crate) fn new(
+        store: Arc<Store>,
+        port: u16,
+        further_ports: Vec<TcpPort>,
+        addresses: Vec<IpNetwork>,
+    ) -> Self {
+        Self { store, port, further_ports, addresses: Mutex::new(addresses) }
     }
 
     /// Puts everything in force that was saved; at launch.
@@ -102,8 +108,12 @@ impl Exposure {
     }
 
     async fn enforce(&self, addresses: &[IpNetwork]) -> Result<(), Failure> {
-        let state =
-            FirewallState { bridge: BRIDGE.to_owned(), exposed: addresses.to_vec(), router_port: self.port };
+        let state = FirewallState {
+            bridge: BRIDGE.to_owned(),
+            exposed: addresses.to_vec(),
+            router_port: self.port,
+            further_ports: self.further_ports.clone(),
+        };
         firewall::apply(&state).await?;
         docker_forward::ensure(&state).await?;
         Ok(())

@@ -8,6 +8,7 @@
 
 mod bridge_watch;
 mod config;
+mod connect;
 mod containers;
 mod control;
 mod core;
@@ -17,7 +18,9 @@ mod exposure;
 mod failure;
 mod identity;
 mod interfaces;
+mod listen;
 mod metrics;
+mod proxy;
 mod pump;
 mod run_dir;
 mod store;
@@ -25,6 +28,9 @@ mod tap_writer;
 mod target;
 
 pub use config::{Config, OffloadChoice, ResetPaths, TransportChoice};
+pub use listen::{ListenAddr, ListenAddrError};
+pub use proxy::{Exceptions, HttpProxy, Proxy, ProxyError};
+pub use transport_tls::{Shown, ShownError};
 
 use anyhow::{Context as _, Result};
 use tracing_subscriber::EnvFilter;

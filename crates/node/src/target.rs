@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::lookup_host;
 
+use crate::proxy::Proxy;
+
 /// Why a text names no peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TargetError {
@@ -42,18 +44,21 @@ pub(crate) fn parse(target: &str, default_port: u16) -> Result<(String, u16), Ta
     Ok((host.to_owned(), port))
 }
 
-/// All addresses of a target, asked for anew each time: hosts move.
-pub(crate) async fn resolve(target: &str, default_port: u16) -> Result<Vec<SocketAddr>, TargetError> {
-    let (host, port) = parse(target, default_port)?;
-    let unresolved = |reason: String| TargetError::Unresolved { name: host.clone(), reason };
-    let found: Vec<_> =
-        lookup_host((host.as_str(), port)).await.map_err(|e| unresolved(e.to_string()))?.collect();
+/// All addresses of a host, asked for anew each time: hosts move.
+pub(crate) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, TargetError> {
+    let unresolved = |reason: String| TargetError::Unresolved { name: host.to_owned(), reason };
+    let found: Vec<_> = lookup_host((host, port)).await.map_err(|e| unresolved(e.to_string()))?.collect();
     if found.is_empty() { Err(unresolved("no address".into())) } else { Ok(found) }
 }
 
-/// Refuses a target that does not resolve, or resolves to nothing but this router.
-pub(crate) async fn check(target: &str, own_port: u16) -> Result<(), TargetError> {
-    let found = resolve(target, own_port).await?;
+/// Refuses a target that does not resolve, or resolves to nothing but this router. A name that means nothing here may mean
+/// something to the proxy.
+pub(crate) async fn check(target: &str, own_port: u16, proxy: Option<&Proxy>) -> Result<(), TargetError> {
+    let (host, port) = parse(target, own_port)?;
+    let found = match addresses(&host, port).await {
+        Err(_) if proxy.is_some_and(|proxy| proxy.towards(&host, port).is_some()) => return Ok(()),
+        found => found?,
+    };
     let own = host::addresses::own_addresses().await.unwrap_or_default();
     let is_own = |a: &SocketAddr| a.port() == own_port && (a.ip().is_loopback() || own.contains(&a.ip()));
     if found.iter().all(is_own) { Err(TargetError::Oneself(target.to_owned())) } else { Ok(()) }

@@ -3,14 +3,13 @@
 use std::time::Instant;
 
 use mesh::{Action, DialId, DialTo, LinkId, LinkUp};
-use tokio::sync::mpsc;
 use transport::FrameSink;
 use transport_tls::{Established, LinkEvent};
 use transport_udp::UdpEvent;
 use wire::{Message, Refuse, RefuseCode};
 
 use super::{Core, Neighbour};
-use crate::dialler;
+use crate::dialler::{self, Dialler};
 
 impl Core {
     /// Carries out what the mesh wants.
@@ -143,8 +142,13 @@ impl Core {
             DialTo::Target(_) | DialTo::Address { .. } => dialler::Pins::new(),
         };
         self.dials.insert(id, to.clone());
-        let sender: mpsc::Sender<_> = self.parts.sender.clone();
-        tokio::spawn(dialler::dial(self.parts.endpoint.clone(), id, to, pins, self.parts.port, sender));
+        let dialler = Dialler {
+            endpoint: self.parts.endpoint.clone(),
+            proxy: self.parts.proxy.clone(),
+            default_port: self.parts.port,
+            inputs: self.parts.sender.clone(),
+        };
+        tokio::spawn(dialler.dial(id, to, pins));
     }
 
     /// Remembers who answered at a target, in memory and on disk.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::{RemovedPeer, WhyReport};
-use mesh::{DialId, LinkId, Mesh};
+use mesh::{DialId, LinkId, Mesh, RemoveError};
 use records::{Table, TableEvent};
 use router::{Forwarder, Learned, MacTable, Notice};
 use tokio::sync::{mpsc, oneshot};
@@ -29,7 +29,7 @@ use transport_tls::{Endpoint, Established, LinkEvent};
 use transport_udp::{UdpEvent, UdpTransport};
 use wire::{PeerName, RefuseCode};
 
-use crate::TransportChoice;
+use crate::{Proxy, TransportChoice};
 use crate::store::Store;
 use crate::tap_writer::TapWatch;
 use changes::Changes;
@@ -90,6 +90,7 @@ pub(crate) struct CoreParts {
     pub(crate) choice: TransportChoice,
     pub(crate) mtu: u32,
     pub(crate) port: u16,
+    pub(crate) proxy: Option<Arc<Proxy>>,
     pub(crate) forwarder: Arc<Forwarder>,
     pub(crate) table: Arc<Table>,
     pub(crate) udp: Option<UdpTransport>,
@@ -123,6 +124,7 @@ pub(crate) struct Core {
     publish_after: Instant,
     start: Instant,
     next_tick: Instant,
+    last_tick: Instant,
     stopping: bool,
 }
 
@@ -143,6 +145,7 @@ impl Core {
             publish_after: now,
             start: now,
             next_tick: now,
+            last_tick: now,
             stopping: false,
         }
     }
@@ -284,14 +287,24 @@ impl Core {
                 (given, name)
             })
             .collect();
+        let shown = |name: PeerName| {
+            let nickname = peers.iter().find(|p| p.name == name).map_or("", |p| p.nickname.as_str());
+            format!("{name}({nickname})")
+        };
+        let stays = |given: &str, e: RemoveError| match e {
+            RemoveError::Linked(by) => {
+                format!("{given} runs: {} is linked to it; stop it there first", shown(by))
+            }
+            RemoveError::Oneself => format!("{given} is this host: `weave stop` takes it out of the network"),
+        };
         for (given, name) in &names {
             if let Some(name) = name {
-                self.parts.mesh.check_removal(*name).map_err(|e| format!("{given} stays: {e}"))?;
+                self.parts.mesh.check_removal(*name).map_err(|e| stays(given, e))?;
             }
         }
         let remove = |(given, name): (String, Option<PeerName>)| {
             if let Some(name) = name {
-                self.parts.mesh.remove_peer(now, name).map_err(|e| format!("{given} stays: {e}"))?;
+                self.parts.mesh.remove_peer(now, name).map_err(|e| stays(&given, e))?;
             }
             Ok(RemovedPeer { given, name: name.map(|name| name.to_string()) })
         };

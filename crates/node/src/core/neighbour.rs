@@ -79,7 +79,8 @@ impl Neighbour {
         let remote_udp_port = established.hello.udp_port;
         let mtu = established.hello.frame_max.map(|frame| frame.saturating_sub(ETHERNET));
         let link = established.start(id.0, sink, events);
-        let may_udp = both & TRANSPORT_UDP != 0 && remote_udp_port != 0;
+        // Where only a proxy knows the other end's address, there is none to send records to.
+        let may_udp = both & TRANSPORT_UDP != 0 && remote_udp_port != 0 && !remote.ip().is_unspecified();
         let mut neighbour = Self {
             peer,
             authenticated,

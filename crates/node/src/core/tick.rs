@@ -18,9 +18,12 @@ impl Core {
         }
         self.stale |= self.macs.expire(seconds);
         self.look_at_distants(now);
+        // Frames that were counted since the last look came after it; when, nobody knows. To take them for later than they were would
+        // keep a silent link for longer than it may be (P2.11).
+        let before = std::mem::replace(&mut self.last_tick, now);
         for (id, neighbour) in &mut self.neighbours {
             if neighbour.heard() {
-                self.parts.mesh.handle_activity(now, *id);
+                self.parts.mesh.handle_activity(before, *id);
             }
             if self.parts.udp.is_some() {
                 neighbour.tick(now);
