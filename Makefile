@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 WEAVE := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/weave
 
-.PHONY: help prepare build demo test lint bench bench-micro rivals install
+.PHONY: help prepare build demo test lint bench bench-mesh bench-micro bench-relay rivals install
 
 help:
 	@echo "make demo     two Docker hosts become one Ethernet, on this machine, step by step (root)"
@@ -14,6 +14,8 @@ help:
 	@echo "make install  the same, to /usr/local/bin (root)"
 	@echo "make lint     format, clippy, documentation"
 	@echo "make bench    one table: no overlay, kernel VXLAN, weave over UDP and TLS, rivals that are installed (root)"
+	@echo "make bench-relay  what a relay costs, beside a direct path (root)"
+	@echo "make bench-mesh  one table: 10 to 1000 simulated peers, how soon they agree and what it costs"
 	@echo "make rivals   installs rivals for that table (root)"
 	@echo "make bench-micro  what each step of the data path costs, in time and in instructions"
 
@@ -36,6 +38,12 @@ lint:
 
 bench: prepare build
 	@WEAVE_BIN=$(WEAVE) $(CARGO) run --quiet --release --locked --package benches --bin compare
+
+bench-relay: prepare build
+	@WEAVE_BIN=$(WEAVE) $(CARGO) run --quiet --release --locked --package benches --bin relay
+
+bench-mesh:
+	@$(CARGO) run --quiet --release --locked --package benches --bin mesh
 
 bench-micro:
 	$(CARGO) bench --locked --package benches

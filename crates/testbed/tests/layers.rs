@@ -12,11 +12,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("packet", &[]),
     ("wire", &["packet"]),
     ("session", &["wire"]),
-    ("mesh", &["wire"]),
+    ("topology", &["wire"]),
+    ("mesh", &["session", "topology", "wire"]),
     ("transport", &["packet", "wire"]),
     ("router", &["packet", "transport", "wire"]),
+    ("records", &["packet", "session", "transport", "wire"]),
+    ("transport-relay", &["packet", "records", "session", "transport", "wire"]),
     // Shells: towards the network, the kernel, Docker and people.
-    ("transport-udp", &["packet", "session", "transport", "wire"]),
+    ("transport-udp", &["packet", "records", "session", "transport", "wire"]),
     ("transport-tls", &["packet", "transport", "wire"]),
     ("host", &["packet"]),
     ("docker", &[]),
@@ -30,9 +33,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "host",
             "mesh",
             "packet",
+            "records",
             "router",
             "session",
             "transport",
+            "transport-relay",
             "transport-tls",
             "transport-udp",
             "wire",
@@ -41,11 +46,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["api", "node"]),
     // Never shipped.
     ("testbed", &[]),
-    ("benches", &[]),
+    (
+        "sim",
+        &["mesh", "packet", "records", "router", "session", "transport", "transport-relay", "wire"],
+    ),
+    ("benches", &["sim", "testbed"]),
 ];
 
 /// Crates that neither open a socket, nor ask for the time, nor wait.
-const PURE: [&str; 6] = ["packet", "wire", "session", "mesh", "transport", "router"];
+const PURE: [&str; 9] =
+    ["packet", "wire", "session", "topology", "mesh", "transport", "router", "records", "transport-relay"];
 
 /// What a pure crate must not be built on, however far down.
 const IMPURE: [&str; 15] = [
@@ -96,10 +106,10 @@ fn the_table_itself_points_one_way() {
 #[test]
 fn nothing_that_is_shipped_is_built_on_what_is_only_for_tests() {
     for (name, uses) in members() {
-        for only_for_tests in ["testbed", "benches", "proptest", "tempfile", "smoltcp"] {
+        for only_for_tests in ["testbed", "benches", "sim", "proptest", "tempfile", "smoltcp"] {
             let shipped = uses.shipped.contains(only_for_tests);
             assert!(
-                !shipped || ["testbed", "benches"].contains(&name.as_str()),
+                !shipped || ["testbed", "benches", "sim"].contains(&name.as_str()),
                 "{name} is built on {only_for_tests}: make it a dev-dependency"
             );
         }
