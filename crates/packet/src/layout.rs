@@ -15,15 +15,19 @@ pub(crate) const TCP_CHECKSUM: u16 = 16;
 /// Where the UDP checksum is, from the start of the UDP header (RFC 768).
 pub(crate) const UDP_CHECKSUM: u16 = 6;
 
-const IPV4_MIN: usize = 20;
-const IPV6_FIXED: usize = 40;
-const TCP_MIN: usize = 20;
+pub(crate) const IPV4_MIN: usize = 20;
+pub(crate) const IPV6_FIXED: usize = 40;
+pub(crate) const TCP_MIN: usize = 20;
 const UDP_LEN: usize = 8;
 
-/// Flags of the TCP header that say something about one segment only (byte 13).
+/// Number of TCP in an IP header.
+pub(crate) const TCP: u8 = 6;
+/// Where the flags are, from the start of the TCP header.
+pub(crate) const TCP_FLAGS: usize = 13;
+/// Flags of the TCP header that say something about one segment only.
 const TCP_FIN: u8 = 0x01;
 const TCP_PSH: u8 = 0x08;
-const TCP_CWR: u8 = 0x80;
+pub(crate) const TCP_CWR: u8 = 0x80;
 
 /// GSO_BY_FRAGS of Linux: a `gso_size` with another meaning, never a number of bytes.
 const GSO_BY_FRAGS: u16 = 0xffff;
@@ -227,7 +231,7 @@ impl Layout {
             Transport::Tcp => {
                 let skipped = piece.first as u32 * u32::from(self.gso_size);
                 change_u32(headers, start + 4, |sequence| sequence.wrapping_add(skipped));
-                if let Some(flags) = headers.get_mut(start + 13) {
+                if let Some(flags) = headers.get_mut(start + TCP_FLAGS) {
                     *flags &= if piece.last { !0 } else { !(TCP_FIN | TCP_PSH) };
                     *flags &= if piece.first == 0 { !0 } else { !TCP_CWR };
                 }
@@ -243,7 +247,7 @@ impl Transport {
     /// Number in the IP header.
     fn protocol(self) -> u8 {
         match self {
-            Self::Tcp => 6,
+            Self::Tcp => TCP,
             Self::Udp => 17,
         }
     }
@@ -276,10 +280,24 @@ pub(crate) fn checksum_offset(gso_type: u8) -> u16 {
 }
 
 /// What an IP header says about what follows it.
-struct Network {
-    protocol: u8,
-    end: usize,
-    total: usize,
+pub(crate) struct Network {
+    /// Number of the protocol behind it.
+    pub protocol: u8,
+    /// Where that begins.
+    pub end: usize,
+    /// Where the packet ends.
+    pub total: usize,
+}
+
+/// What the IP header of a frame says; `None` if there is none, or it is that of a fragment.
+pub(crate) fn network(bytes: &[u8]) -> Option<(ethernet::Content, Network)> {
+    let content = ethernet::ethertype(bytes)?;
+    let network = match content.ethertype {
+        ethernet::IPV4 => ipv4(bytes, content.offset).ok()?,
+        ethernet::IPV6 => ipv6(bytes, content.offset).ok()?,
+        _ => return None,
+    };
+    Some((content, network))
 }
 
 fn ipv4(bytes: &[u8], at: usize) -> Result<Network, FrameError> {

@@ -13,27 +13,41 @@
 //! - [`SuperFrame::segment_into`] makes the ordinary frames with complete checksums, for a TAP without virtio-net
 //!   headers and for whoever captures frames.
 //!
-//! Nothing here allocates per frame, panics, or trusts a number it was given.
+//! What does not fit a path is helped in one of four ways:
+//!
+//! - [`clamp_mss`] makes new TCP connections fit from the start; [`SuperFrame::may_be_syn`] finds them at no cost.
+//! - [`SuperFrame::resegmented`] cuts the stream of an old one smaller.
+//! - [`fragment()`] cuts datagrams that allow it.
+//! - [`too_big()`] tells the sender.
+//!
+//! Nothing here panics or trusts a number it was given, and only the last two allocate per frame.
 
 #![forbid(unsafe_code)]
 
 mod bytes;
 pub mod checksum;
 pub mod ethernet;
+mod fragment;
 mod gather;
 mod join;
 mod layout;
 mod mac;
+mod mss;
+mod resegment;
 mod segment;
 mod superframe;
+mod too_big;
 mod train;
 mod vnet;
 
+pub use fragment::fragment;
 pub use gather::Gatherer;
 pub use join::{JoinError, Joiner};
 pub use layout::MAX_HEADERS;
 pub use mac::{Mac, MacError};
+pub use mss::clamp_mss;
 pub use segment::complete_checksum;
 pub use superframe::{FrameError, MAX_FRAME, SuperFrame};
+pub use too_big::too_big;
 pub use train::{MAX_SLICES, Slice, SliceMeta, Slices, Train, Trains};
 pub use vnet::VnetHdr;

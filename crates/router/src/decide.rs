@@ -39,7 +39,10 @@ pub fn decide_local(fib: &Fib, frame: &[u8], now: u32) -> (Decision, Option<Mac>
         Decision::Flood
     } else {
         match fib.macs.get(&dst).map(|entry| entry.place) {
-            Some(Place::Peer(peer)) => fib.position(peer).map_or(Decision::Flood, Decision::Unicast),
+            // Not flooded where no way is known: what is for one peer is not for others to read.
+            Some(Place::Peer(peer)) => {
+                fib.position(peer).map_or(Decision::Drop(Drop::NoRoute), Decision::Unicast)
+            }
             // The bridge floods what it has forgotten; the owner has got its copy from it already.
             Some(Place::Local) => Decision::Drop(Drop::Local),
             None => Decision::Flood,
@@ -67,7 +70,9 @@ pub fn decide_remote(fib: &Fib, from: PeerName, frame: &[u8], now: u32) -> (Deci
 /// Destination and source, if the frame may travel at all: IEEE 802.1D keeps 01:80:c2:00:00:0x on its segment, and a group
 /// address is nobody's source.
 fn addresses(frame: &[u8]) -> Option<(Mac, Mac)> {
-    let (dst, src) = (ethernet::dst(frame)?, ethernet::src(frame)?);
+    // One look at the length is enough for both.
+    let both: &[u8; 2 * Mac::LEN] = frame.first_chunk()?;
+    let (dst, src) = (ethernet::dst(both)?, ethernet::src(both)?);
     (!dst.is_link_local_group() && !src.is_multicast()).then_some((dst, src))
 }
 
@@ -112,7 +117,11 @@ mod tests {
         assert_eq!(local(Mac::BROADCAST, mac(HERE), 200).0, Decision::Flood);
         assert_eq!(local(Mac([1, 0, 0x5e, 0, 0, 1]), mac(HERE), 200).0, Decision::Flood);
         assert_eq!(local(mac(0x77), mac(HERE), 200).0, Decision::Flood);
-        assert_eq!(local(mac(0xc), mac(HERE), 200).0, Decision::Flood, "there is no way to its peer now");
+    }
+
+    #[test]
+    fn what_is_for_a_peer_that_no_way_leads_to_is_not_for_all() {
+        assert_eq!(local(mac(0xc), mac(HERE), 200), (Decision::Drop(Drop::NoRoute), None));
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Fib {
     }
 
     /// Where in [`peers`](Self::peers) the peer of this name is.
+    #[inline]
     pub fn position(&self, name: PeerName) -> Option<usize> {
         self.index.get(&name).copied()
     }

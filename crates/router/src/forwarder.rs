@@ -9,8 +9,9 @@ use packet::{Mac, SuperFrame};
 use transport::{Drop, DropCounters, FrameSink, HopPaths, Outbox, RecordSink, TapFrame};
 use wire::{GroupHeader, Hops, PeerName};
 
+use crate::acted::Allowance;
 use crate::sources::Sources;
-use crate::{Decision, Fib, Outgoing, Place, decide_remote};
+use crate::{Acted, Decision, Fib, Outgoing, Place, decide_remote, fit};
 
 /// Low 48 bits: what a group header has room for (P7.1).
 const LOW_48: u64 = (1 << 48) - 1;
@@ -46,6 +47,9 @@ pub struct Forwarder {
     records: Arc<dyn RecordSink>,
     notice: Box<dyn Fn(Notice) + Send + Sync>,
     drops: DropCounters,
+    acted: Acted,
+    /// How often senders are told that their frames are too big.
+    allowance: Allowance,
     tap: Box<dyn TapWriter>,
 }
 
@@ -79,6 +83,8 @@ impl Forwarder {
             records,
             notice,
             drops: DropCounters::default(),
+            acted: Acted::default(),
+            allowance: Allowance::default(),
             tap,
         })
     }
@@ -96,6 +102,11 @@ impl Forwarder {
     /// Frames and records dropped before they reached a path, by reason.
     pub fn drops(&self) -> &DropCounters {
         &self.drops
+    }
+
+    /// What was done about frames that would not have fitted.
+    pub fn acted(&self) -> &Acted {
+        &self.acted
     }
 
     /// Starts a batch of frames from the TAP.
@@ -119,9 +130,48 @@ impl Forwarder {
         self.drops.add(reason, frame.frame().segments() as u64);
     }
 
-    fn write(&self, frame: &TapFrame<'_>) {
-        if !self.tap.write(frame) {
+    /// Writes what a peer sent to the TAP.
+    #[inline]
+    fn write(&self, fib: &Fib, from: PeerName, frame: &TapFrame<'_>) {
+        if frame.frame().may_be_syn() {
+            return self.write_syn(fib, from, frame);
+        }
+        self.put(frame);
+    }
+
+    /// What a SYN announces is what this host's container will send to that peer: it has to fit our path.
+    #[cold]
+    fn write_syn(&self, fib: &Fib, from: PeerName, frame: &TapFrame<'_>) {
+        let paths = fib.position(from).and_then(|i| fib.peers.get(i)).map(|peer| &peer.paths);
+        let path = paths.and_then(|paths| paths.primary.as_ref().or(paths.fallback.as_ref()));
+        let clamped = path.and_then(|path| fit::clamped(frame.frame(), path.max_frame()));
+        if let Some(Ok(clamped)) = clamped.as_deref().map(TapFrame::checked) {
+            Acted::add(&self.acted.mss_clamped);
+            self.put(&clamped);
+        } else {
+            self.put(frame);
+        }
+    }
+
+    fn put(&self, frame: &TapFrame<'_>) -> bool {
+        let taken = self.tap.write(frame);
+        if !taken {
             self.count(Drop::TapFull, frame);
+        }
+        taken
+    }
+
+    /// Tells the container that sent a frame how much fits the path it should have taken, unless it was told often enough.
+    pub(crate) fn tell_too_big(&self, frame: &SuperFrame<'_>, max_frame: usize) {
+        let Some(sender) = packet::ethernet::src(frame.frame()) else { return };
+        let now = self.now.load(Relaxed);
+        if !self.allowance.is_left(sender, now) {
+            return;
+        }
+        let Some(answer) = packet::too_big(frame, max_frame) else { return };
+        let Ok(answer) = TapFrame::checked(&answer) else { return };
+        if self.allowance.take(sender, now) && self.put(&answer) {
+            Acted::add(&self.acted.too_big_told);
         }
     }
 
@@ -177,7 +227,7 @@ impl FrameSink for Forwarder {
         let (decision, learn) = decide_remote(&fib, peer, frame.frame().frame(), self.now.load(Relaxed));
         self.learn(learn, Place::Peer(peer));
         match decision {
-            Decision::Deliver => self.write(&frame),
+            Decision::Deliver => self.write(&fib, peer, &frame),
             Decision::Drop(reason) => self.count(reason, &frame),
             // What a peer sent to us alone goes to the bridge only.
             Decision::Unicast(_) | Decision::Flood => {}
@@ -202,7 +252,7 @@ impl FrameSink for Forwarder {
         let (decision, learn) = decide_remote(&fib, group.source, frame.frame().frame(), now);
         self.learn(learn, Place::Peer(group.source));
         match decision {
-            Decision::Deliver => self.write(&frame),
+            Decision::Deliver => self.write(&fib, group.source, &frame),
             Decision::Drop(reason) => self.count(reason, &frame),
             Decision::Unicast(_) | Decision::Flood => {}
         }

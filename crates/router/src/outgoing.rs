@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 use packet::SuperFrame;
-use transport::{Drop, FramePath, Outbox};
+use transport::{Drop, Outbox};
 
 use crate::forwarder::send_group;
 use crate::sources::MAX_SEGMENTS;
-use crate::{Decision, Fib, Forwarder, PeerEntry, Place, decide_local};
+use crate::{Decision, Fib, Forwarder, PeerEntry, Place, decide_local, fit};
 
 /// A batch of frames on their way from the TAP. Dropping it sends what still waits.
 pub struct Outgoing<'a> {
@@ -66,13 +66,11 @@ impl std::ops::Drop for Outgoing<'_> {
 }
 
 fn send(forwarder: &Forwarder, outbox: &mut Outbox, peer: &PeerEntry, frame: &SuperFrame<'_>) {
-    let fits = |path: &&Arc<dyn FramePath>| frame.longest_segment() <= path.max_frame();
-    let paths = &peer.paths;
-    let Some(path) =
-        paths.primary.as_ref().filter(fits).or(paths.fallback.as_ref()).or(paths.primary.as_ref())
-    else {
-        return forwarder.drops().add(Drop::NoPath, frame.segments() as u64);
-    };
-    // The path has counted what it did not take.
-    let _ = path.send(frame, outbox.batch(path));
+    match &peer.paths.primary {
+        Some(path) if frame.longest_segment() <= path.max_frame() && !frame.may_be_syn() => {
+            // The path has counted what it did not take.
+            let _ = path.send(frame, outbox.batch(path));
+        }
+        _ => fit::send(forwarder, outbox, &peer.paths, frame),
+    }
 }

@@ -2,8 +2,8 @@
 
 use crate::PeerName;
 
-/// Most names in a route (P6.1, P6.4).
-pub const MAX_HOPS: usize = 8;
+/// Most names in a route (P6.1, P6.4): what the low half of a type byte counts.
+pub const MAX_HOPS: usize = 15;
 /// Bytes of a [`GroupHeader`].
 pub const GROUP_HEADER: usize = 18;
 
@@ -110,11 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn more_hops_than_eight_are_none() {
-        assert_eq!(Hops::split(9, &[0; 200]), None);
-        assert_eq!(Hops::new(&[[2; 6]; 9]), None);
-        assert!(Hops::split(8, &[0; 48]).is_some());
-        assert_eq!(Hops::split(8, &[0; 47]), None);
+    fn more_hops_than_fifteen_are_none() {
+        assert_eq!(Hops::split(16, &[0; 200]), None);
+        assert_eq!(Hops::new(&[[2; 6]; 16]), None);
+        assert!(Hops::split(15, &[0; 90]).is_some());
+        assert_eq!(Hops::split(15, &[0; 89]), None);
     }
 
     proptest! {

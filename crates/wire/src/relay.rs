@@ -62,7 +62,7 @@ impl<'a> RelayHeader<'a> {
     /// The 13 bytes before the names.
     pub fn encode(hops: Hops<'_>, index: u32, counter: u64) -> [u8; RECORD_HEADER] {
         let mut b = [0; RECORD_HEADER];
-        // At most eight names, so this stays below 0x20.
+        // At most fifteen names, so this stays below 0x20.
         b[0] = RELAY + hops.count();
         b[1..5].copy_from_slice(&index.to_be_bytes());
         b[5..].copy_from_slice(&counter.to_be_bytes());

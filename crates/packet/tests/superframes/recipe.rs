@@ -147,10 +147,10 @@ impl Spec {
     }
 }
 
-const SRC4: [u8; 4] = [10, 2, 1, 1];
-const DST4: [u8; 4] = [10, 2, 1, 200];
-const SRC6: [u8; 16] = [0xfd, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-const DST6: [u8; 16] = [0xfd, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xab, 0xcd, 0, 2];
+pub(crate) const SRC4: [u8; 4] = [10, 2, 1, 1];
+pub(crate) const DST4: [u8; 4] = [10, 2, 1, 200];
+pub(crate) const SRC6: [u8; 16] = [0xfd, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+pub(crate) const DST6: [u8; 16] = [0xfd, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xab, 0xcd, 0, 2];
 
 /// TCP over IPv4 with the timestamps option, 64 KiB less a little: what a bulk transfer looks like.
 pub(crate) fn bulk(gso_size: u16) -> Spec {

@@ -211,7 +211,7 @@ fn a_frame_too_big_for_the_first_path_takes_the_second() {
 #[test]
 fn a_frame_for_everyone_goes_to_the_own_tree_with_the_next_number() {
     let rig = rig(vec![(ME, vec![Q, FAR, STRANGER, Q])]);
-    for (sequence, dst) in [(1, Mac::BROADCAST), (2, mac(0x77)), (3, mac(4))] {
+    for (sequence, dst) in [(1, Mac::BROADCAST), (2, mac(0x77))] {
         let group = GroupHeader { source: ME, run: RUN & LOW_48, sequence };
         let expected = [vec![], vec![], vec![Got::Group(group)], vec![], vec![]];
         assert_eq!(rig.send(dst, 60), expected, "to Q alone, once: the others are no neighbours");

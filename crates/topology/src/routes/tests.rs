@@ -31,21 +31,24 @@ fn a_neighbour_is_reached_by_the_link_to_it_however_slow() {
     assert_eq!((to(&routes, 2), to(&routes, 3)), (Some(vec![2]), Some(vec![1, 2, 3])));
 }
 
+const FURTHEST: u16 = MAX_HOPS as u16;
+
 #[test]
-fn what_lies_behind_eight_hops_is_not_within_reach() {
-    let routes = fresh(&of_links(&chain(11)), 0);
-    assert_eq!(to(&routes, 8), Some((1..=8).collect()));
-    assert_eq!((to(&routes, 9), routes.len()), (None, 8));
+fn what_lies_behind_more_hops_than_a_route_has_is_not_within_reach() {
+    let routes = fresh(&of_links(&chain(FURTHEST + 3)), 0);
+    assert_eq!(to(&routes, FURTHEST), Some((1..=FURTHEST).collect()));
+    assert_eq!((to(&routes, FURTHEST + 1), routes.len()), (None, MAX_HOPS));
 }
 
 #[test]
 fn a_shorter_way_that_costs_more_is_taken_where_the_cheapest_is_too_long() {
-    let mut links = chain(11);
-    links.extend([(0, 20, 8), (20, 10, 8)]);
+    let end = FURTHEST + 2;
+    let mut links = chain(end + 1);
+    links.extend([(0, 90, 8), (90, end, 8)]);
     let routes = fresh(&of_links(&links), 0);
-    assert_eq!(to(&routes, 10), Some(vec![20, 10]));
-    assert_eq!(to(&routes, 9), Some(vec![20, 10, 9]));
-    assert_eq!(to(&routes, 8), Some((1..=8).collect()));
+    assert_eq!(to(&routes, end), Some(vec![90, end]));
+    assert_eq!(to(&routes, end - 1), Some(vec![90, end, end - 1]));
+    assert_eq!(to(&routes, FURTHEST), Some((1..=FURTHEST).collect()));
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn a_graph_that_does_not_hold_the_source_has_no_routes() {
     assert!(fresh(&Graph::default(), 0).is_empty());
 }
 
-/// The weight of the cheapest path of at most eight hops, by trying all links eight times.
+/// The weight of the cheapest path of at most so many hops, by trying all links as often.
 fn naive(graph: &Graph, source: PeerName) -> Vec<(PeerName, u64)> {
     let names = graph.names();
     let mut best: Vec<_> = names.iter().map(|&n| (n == source).then_some(0)).collect();
