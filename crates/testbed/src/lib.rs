@@ -15,26 +15,36 @@
 //! A lab that cannot do what it was asked for panics: to a test that is a failure like any other, and every caller
 //! would have to do the same with an error value.
 
+mod ask;
 mod capture;
 mod datagrams;
+mod heard;
 mod host;
 mod joined;
 mod lab;
 mod loss;
+mod neighbours;
 mod network;
+mod outage;
 mod output;
 mod patience;
 mod running;
+mod topology;
 mod transfer;
 mod weave;
+mod wires;
 
 pub use capture::Capture;
 pub use datagrams::{Received, UdpEnd};
+pub use heard::Listeners;
 pub use host::Host;
 pub use lab::{Lab, Underlay};
 pub use loss::Loss;
 pub use network::Network;
+pub use outage::{Outage, Pings};
 pub use output::Output;
 pub use patience::eventually;
 pub use running::Running;
-pub use transfer::{Transfer, serve_random_file};
+pub use topology::Topology;
+pub use transfer::{Transfer, serve_random_file, slow_down};
+pub use wires::{Cut, Wires};

@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("transport-tls", &["packet", "transport", "wire"]),
     ("host", &["packet"]),
     ("docker", &[]),
+    ("portmap", &[]),
     ("api", &[]),
     // The daemon puts them together; the command line talks to the daemon.
     (
@@ -33,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "host",
             "mesh",
             "packet",
+            "portmap",
             "records",
             "router",
             "session",
