@@ -31,24 +31,24 @@ fn a_neighbour_is_reached_by_the_link_to_it_however_slow() {
     assert_eq!((to(&routes, 2), to(&routes, 3)), (Some(vec![2]), Some(vec![1, 2, 3])));
 }
 
-const FURTHEST: u16 = MAX_HOPS as u16;
+const FURTHEST: u8 = MAX_HOPS as u8;
 
 #[test]
 fn what_lies_behind_more_hops_than_a_route_has_is_not_within_reach() {
-    let routes = fresh(&of_links(&chain(FURTHEST + 3)), 0);
-    assert_eq!(to(&routes, FURTHEST), Some((1..=FURTHEST).collect()));
-    assert_eq!((to(&routes, FURTHEST + 1), routes.len()), (None, MAX_HOPS));
+    let routes = fresh(&of_links(&chain(u16::from(FURTHEST) + 3)), 0);
+    assert_eq!(to(&routes, FURTHEST.into()), Some((1..=FURTHEST).collect()));
+    assert_eq!((to(&routes, u16::from(FURTHEST) + 1), routes.len()), (None, MAX_HOPS));
 }
 
 #[test]
 fn a_shorter_way_that_costs_more_is_taken_where_the_cheapest_is_too_long() {
     let end = FURTHEST + 2;
-    let mut links = chain(end + 1);
-    links.extend([(0, 90, 8), (90, end, 8)]);
+    let mut links = chain(u16::from(end) + 1);
+    links.extend([(0, 90, 8), (90, u16::from(end), 8)]);
     let routes = fresh(&of_links(&links), 0);
-    assert_eq!(to(&routes, end), Some(vec![90, end]));
-    assert_eq!(to(&routes, end - 1), Some(vec![90, end, end - 1]));
-    assert_eq!(to(&routes, FURTHEST), Some((1..=FURTHEST).collect()));
+    assert_eq!(to(&routes, end.into()), Some(vec![90, end]));
+    assert_eq!(to(&routes, u16::from(end) - 1), Some(vec![90, end, end - 1]));
+    assert_eq!(to(&routes, FURTHEST.into()), Some((1..=FURTHEST).collect()));
 }
 
 #[test]
