@@ -71,7 +71,7 @@ mod tests {
         let mut b = [&[0x41, 2], hops.bytes(), b"abc"].concat();
         let (again, record) = decode_relayed(&mut b).unwrap();
         assert_eq!((again.bytes(), &*record), (hops.bytes(), &b"abc"[..]));
-        assert!(decode_relayed(&mut [0x41, 9].into_iter().chain([0; 99]).collect::<Vec<_>>()).is_none());
+        assert!(decode_relayed(&mut [0x41, 16].into_iter().chain([0; 199]).collect::<Vec<_>>()).is_none());
         assert!(decode_relayed(&mut [0x41, 1, 2, 2, 2, 2, 2]).is_none(), "half a name");
         assert!(decode_relayed(&mut [0x40, 0, 1]).is_none());
     }

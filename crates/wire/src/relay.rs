@@ -98,11 +98,10 @@ mod tests {
     }
 
     #[test]
-    fn more_than_eight_names_or_another_type_are_refused() {
-        for (kind, expected) in [(0x19, RecordError::Type), (0x1f, RecordError::Type), (1, RecordError::Type)]
-        {
+    fn another_type_is_refused() {
+        for kind in [0, 1, 0x0f, 0x20, 0xff] {
             let mut datagram = [kind; 300];
-            assert_eq!(RelayHeader::split(&mut datagram), Err(expected), "type {kind:#x}");
+            assert_eq!(RelayHeader::split(&mut datagram), Err(RecordError::Type), "type {kind:#x}");
         }
         assert_eq!(RelayHeader::split(&mut []), Err(RecordError::Short));
     }
