@@ -50,7 +50,7 @@ fn an_underlay_too_small_for_full_records_is_served_over_tls() {
         host.await_peers(2, "tls");
         eventually("the reason names the size", CHANGE, || {
             let reason = reason(host);
-            if reason.contains("1450 needed") { Ok(()) } else { Err(reason) }
+            if reason.contains("1431 needed") { Ok(()) } else { Err(reason) }
         });
     }
     let largest = lab.host(1).inside("box", &["ping", "-c", "1", "-W", "2", "-s", "1348", "10.9.0.2"]);

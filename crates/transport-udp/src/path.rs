@@ -12,6 +12,7 @@ use session::{SealError, Sealer};
 use transport::{Batch, Drop, FramePath, HopPath, PathCounters, PathKind};
 use wire::{
     Arrived, GroupHeader, Hops, Payload, PeerName, RECORD_HEADER, RELAY_OVERHEAD, TAG_LEN, UNICAST_OVERHEAD,
+    max_record_overhead,
 };
 
 use crate::Socket;
@@ -62,7 +63,7 @@ impl UdpPath {
             remote: ArcSwap::from_pointee(remote),
             max_frame,
             // What full-size probes show to fit, with nothing but a relayed record's own header.
-            max_relayed: AtomicUsize::new(max_frame + wire::max_record_overhead() - RELAY_OVERHEAD),
+            max_relayed: AtomicUsize::new(max_frame + UNICAST_OVERHEAD - RELAY_OVERHEAD),
             train_numbers: TrainNumbers::default(),
             closed: AtomicBool::new(false),
             counters: PathCounters::default(),
@@ -134,17 +135,23 @@ impl UdpPath {
 
     /// Length of the record that carries the largest frame, in bytes: what a full-size probe must show to fit (P4.9).
     pub const fn full_record(&self) -> usize {
-        self.max_frame + wire::max_record_overhead()
+        self.max_frame + UNICAST_OVERHEAD
+    }
+
+    /// Length of the record that carries the largest frame for everyone, in bytes (P7.1): what a probe must show to fit before
+    /// [`set_longest`](Self::set_longest) is told of it.
+    pub const fn group_record(&self) -> usize {
+        self.max_frame + max_record_overhead()
     }
 
     /// Length of the relayed record that carries the largest frame behind so many names, in bytes (P6.4): what a probe must show to
-    /// fit before [`set_max_relayed`](Self::set_max_relayed) is told of it.
+    /// fit before [`set_longest`](Self::set_longest) is told of it.
     pub const fn relayed_record(&self, names: usize) -> usize {
         RELAY_OVERHEAD + names * PeerName::LEN + self.max_frame + UNICAST_OVERHEAD
     }
 
-    /// Sets the longest datagram that is known to pass, in bytes; relayed records may be as long.
-    pub fn set_max_relayed(&self, datagram: usize) {
+    /// Sets the longest datagram that is known to pass, in bytes; relayed records and those of frames for everyone may be as long.
+    pub fn set_longest(&self, datagram: usize) {
         self.max_relayed.store(datagram.saturating_sub(RELAY_OVERHEAD), Ordering::Relaxed);
     }
 
@@ -263,6 +270,11 @@ impl FramePath for UdpPath {
 impl HopPath for UdpPath {
     fn send_group(&self, group: &GroupHeader, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop> {
         self.send_frame(Some(group), frame, batch)
+    }
+
+    fn max_group_frame(&self) -> usize {
+        let longest = self.max_relayed.load(Ordering::Relaxed) + RELAY_OVERHEAD;
+        longest.saturating_sub(max_record_overhead()).min(self.max_frame)
     }
 
     fn max_relayed(&self) -> usize {

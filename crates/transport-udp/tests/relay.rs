@@ -100,7 +100,7 @@ impl Chain {
         let ab = join((A, at_a, 1), (B, at_b, 2));
         let bc = join((B, at_b, 3), (C, at_c, 4));
         for path in [&ab.to_b, &ab.to_a, &bc.to_b, &bc.to_a] {
-            path.set_max_relayed(path.relayed_record(1));
+            path.set_longest(path.relayed_record(1));
         }
         for (name, path) in [(A, &ab.to_a), (C, &bc.to_b)] {
             b.next.lock().unwrap().insert(name, Arc::clone(path) as Arc<dyn HopPath>);
@@ -223,7 +223,8 @@ fn a_relay_sees_records_that_it_cannot_open() {
         eventually("it does not open", || path.counters().drops.get(Drop::Forged) == 1);
     }
     let out = &mut Outbox::new();
-    assert_eq!(chain.b.table.record(None, &mut seen, out), Err(Drop::UnknownSession));
+    let from = Some(address(&chain.transports[0]));
+    assert_eq!(chain.b.table.record(from, &mut seen, out), Err(Drop::UnknownSession));
 }
 
 #[test]
@@ -270,7 +271,7 @@ fn what_names_no_session_is_counted() {
         wire.send_to(&datagram, to).unwrap();
     }
     eventually("both are counted", || drops(Drop::UnknownSession) == 2);
-    for malformed in [&[0x10; 58][..], &[0x19; 200], &[0x12; 70]] {
+    for malformed in [&[0x10; 58][..], &[0x20; 200], &[0x12; 70]] {
         wire.send_to(malformed, to).unwrap();
     }
     eventually("all are counted", || drops(Drop::Malformed) == 3);
@@ -283,10 +284,10 @@ fn a_record_too_long_for_a_hop_is_refused_there() {
     let (hdr, bytes) = super_frame(1300 * 2);
     let frame = SuperFrame::checked(hdr, &bytes).unwrap();
     let full = MAX_FRAME - frame.longest_segment();
-    path.set_max_relayed(path.relayed_record(1) - full - 1);
+    path.set_longest(path.relayed_record(1) - full - 1);
     let mut batch = Batch::new();
     assert_eq!(chain.ends[0].send(&frame, &mut batch), Err(Drop::TooBig));
-    path.set_max_relayed(path.relayed_record(1) - full);
+    path.set_longest(path.relayed_record(1) - full);
     assert_eq!(chain.ends[0].send(&frame, &mut batch), Ok(()), "exactly what fits");
     assert_eq!(path.counters().drops.get(Drop::TooBig), 2);
     assert_eq!(chain.ends[0].counters().drops.get(Drop::TooBig), 2);

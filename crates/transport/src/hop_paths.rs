@@ -18,9 +18,19 @@ pub struct HopPaths {
 
 impl HopPaths {
     /// The one that carries this frame for everyone. If it fits none, the first, which counts what it refuses.
+    ///
+    /// As with records, the first is taken only if it carries the largest too: frames keep their order.
     pub fn for_frame(&self, frame: &SuperFrame<'_>) -> &Arc<dyn HopPath> {
         let len = frame.longest_segment();
-        self.first(|path| len <= path.max_frame())
+        let largest = len.max(self.primary.max_frame());
+        match &self.fallback {
+            Some(fallback)
+                if largest > self.primary.max_group_frame() && len <= fallback.max_group_frame() =>
+            {
+                fallback
+            }
+            _ => &self.primary,
+        }
     }
 
     /// The one that carries a record of `len` bytes behind these names; as [`for_frame`](Self::for_frame) if there is none.
@@ -35,13 +45,6 @@ impl HopPaths {
             {
                 fallback
             }
-            _ => &self.primary,
-        }
-    }
-
-    fn first(&self, fits: impl Fn(&dyn HopPath) -> bool) -> &Arc<dyn HopPath> {
-        match &self.fallback {
-            Some(fallback) if !fits(&*self.primary) && fits(&**fallback) => fallback,
             _ => &self.primary,
         }
     }

@@ -7,7 +7,8 @@
 //! - **C1** A frame arrives with the bytes it was sent with, or not at all. A super-frame arrives whole or as the segments it stands for.
 //! - **C2** Frames of one sender thread arrive in the order they were sent, as far as the network below keeps order.
 //! - **C3** The sink is told which peer a frame came from, and that peer is authenticated.
-//! - **C4** `send` never blocks. When there is no room, the newest frame is dropped and counted.
+//! - **C4** `send` never blocks. When there is no room, a frame is dropped and counted: the newest, or an older one of a flow
+//!   that has more than its share waiting. What waits is neither sent nor dropped yet.
 //! - **C5** A frame larger than [`FramePath::max_frame`] is refused, not cut.
 //! - **C6** A closed path refuses; it never panics.
 //! - **C7** A frame for everyone arrives with the header it was sent with. Where a super-frame arrives as its segments, the `n`-th has

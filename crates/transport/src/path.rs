@@ -64,6 +64,11 @@ pub trait HopPath: FramePath {
     /// When the frame is dropped; it is counted already.
     fn send_group(&self, group: &GroupHeader, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop>;
 
+    /// The largest frame for everyone that fits, after segmentation, in bytes: its group header takes room too.
+    fn max_group_frame(&self) -> usize {
+        self.max_frame()
+    }
+
     /// The longest relayed record that fits: names and inner record, in bytes.
     fn max_relayed(&self) -> usize;
 
