@@ -174,7 +174,9 @@ impl Attempt {
             return;
         }
         self.failed(now, failure, rng);
-        if lived > PROVEN_AFTER && !self.is_final && !self.is_full {
+        // Who says goodbye is not back at once.
+        let goodbye = failure.code == Some(RefuseCode::ShuttingDown);
+        if lived > PROVEN_AFTER && !self.is_final && !self.is_full && !goodbye {
             self.backoff = Backoff::new();
             self.failures = 0;
             self.progress = Progress::Due(now + head_start);

@@ -11,7 +11,7 @@ use crate::facts::FactStore;
 /// Most neighbours of a peer that are asked: a hub has a thousand, and all say much the same.
 const MAX_TELLERS: usize = 64;
 
-/// The addresses of a peer, as those who are linked to it state them.
+/// The addresses of a peer, as it says itself, and as those who are linked to it state them.
 pub(crate) fn addresses(
     facts: &FactStore,
     graph: &Graph,
@@ -20,7 +20,8 @@ pub(crate) fn addresses(
 ) -> BTreeSet<SocketAddr> {
     let tellers = graph.neighbours(peer).filter(|&teller| teller != own).take(MAX_TELLERS);
     let told = tellers.filter_map(|teller| facts.links(teller).iter().find(|entry| entry.peer == peer));
-    told.filter_map(|entry| listening_address(facts, &entry)).collect()
+    let seen = told.filter_map(|entry| listening_address(facts, &entry));
+    seen.chain(facts.addresses(peer).iter().copied()).collect()
 }
 
 /// Where the peer of a link can be dialled: as the teller did, or, if it was the peer who dialled, at the same IP
@@ -58,7 +59,7 @@ mod tests {
         }
         for &(origin, port) in ports {
             let payload =
-                PeerFact { nickname: String::new(), uid: 1, port, program: None, udp_port: None }.encode();
+                PeerFact { nickname: String::new(), uid: 1, port, program: None, udp_port: None, ..PeerFact::default() }.encode();
             store.publish(sign_fact(&by, name(origin), FactKind::PEER, (1, 1), payload));
         }
         store

@@ -12,6 +12,7 @@ mod handshake;
 mod hearing;
 mod offering;
 mod session;
+mod telling;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ use std::time::Instant;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use wire::{MAX_ADDRESSES, ParcelKind, PeerName};
+use wire::{ParcelKind, PeerName};
 
 pub use self::event::SessionEvent;
 use self::hearing::Heard;
@@ -82,7 +83,10 @@ pub(crate) struct Own {
 pub(crate) struct Distant {
     own: Own,
     reachable_at: Vec<SocketAddr>,
-    /// Of the last share that we made.
+    /// Who was told of late where that is, and when; who is to be, and when.
+    told: BTreeMap<PeerName, Instant>,
+    to_tell: BTreeMap<PeerName, Instant>,
+    /// Of the last share or update that we made.
     counter: u64,
     sessions: BTreeMap<PeerName, Session>,
     offers: BTreeMap<PeerName, Offer>,
@@ -99,6 +103,8 @@ impl Distant {
         Self {
             own,
             reachable_at: Vec::new(),
+            told: BTreeMap::new(),
+            to_tell: BTreeMap::new(),
             counter: 0,
             sessions: BTreeMap::new(),
             offers: BTreeMap::new(),
@@ -108,12 +114,6 @@ impl Distant {
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
         }
-    }
-
-    /// Where we may be reached by UDP, to be told in shares from now on.
-    pub(crate) fn set_reachable_at(&mut self, mut addresses: Vec<SocketAddr>) {
-        addresses.truncate(MAX_ADDRESSES);
-        self.reachable_at = addresses;
     }
 
     /// Frames wait for this peer.
@@ -167,6 +167,7 @@ impl Distant {
 
     /// A peer is forgotten.
     pub(crate) fn forget(&mut self, peer: PeerName) {
+        self.to_tell.remove(&peer);
         self.end(peer);
         self.withdraw(peer);
     }
@@ -176,6 +177,7 @@ impl Distant {
         if self.due.is_none_or(|due| now < due) {
             return;
         }
+        self.tell_due(now);
         let due: Vec<_> = self.offers.iter().filter(|(_, o)| o.again_at <= now).map(|(&p, _)| p).collect();
         for peer in due {
             self.repeat(now, peer, rng);
@@ -186,7 +188,8 @@ impl Distant {
             self.tend(now, peer, rng);
         }
         let offers = self.offers.values().map(|offer| offer.again_at);
-        self.due = offers.chain(self.sessions.values().map(Session::next_due)).min();
+        let due = offers.chain(self.sessions.values().map(Session::next_due));
+        self.due = due.chain(self.next_to_tell()).min();
     }
 
     /// When [`Distant::handle_timeout`] must be called next.
@@ -200,6 +203,16 @@ impl Distant {
 
     pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front()
+    }
+
+    /// Those there are sessions with.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerName> {
+        self.sessions.keys().copied()
+    }
+
+    /// Whether there is a session with this peer.
+    pub(crate) fn has(&self, peer: PeerName) -> bool {
+        self.sessions.contains_key(&peer)
     }
 
     /// How many sessions there are.

@@ -12,6 +12,7 @@ mod removed;
 mod sums;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wire::{BUCKETS, DigestEntry, Fact, FactError, FactKind, FactView, LinkList, PeerFact, PeerName};
@@ -279,6 +280,11 @@ impl FactStore {
     /// The TCP port that the peer says it listens on.
     pub(crate) fn port(&self, name: PeerName) -> Option<u16> {
         self.origins.get(&name).map(|o| o.port).filter(|&port| port != 0)
+    }
+
+    /// Where the peer says it is to be dialled, besides where others see it.
+    pub(crate) fn addresses(&self, name: PeerName) -> &[SocketAddr] {
+        self.origins.get(&name).map_or(&[], |o| &o.addresses)
     }
 
     /// Whom the peer says it is linked to.

@@ -6,8 +6,8 @@
 //! sleep.
 //!
 //! - [`Identity`]: the key that a peer is, and the name that follows from it (P1).
-//! - [`Mesh`]: links, facts and dials of one peer. Facts are signed by their origin and spread by flooding,
-//!   repaired by digests (P5); a topology is what both ends of a link state; addresses that others state are
+//! - [`Mesh`]: links, facts and dials of one peer. Facts are signed by their origin and spread along a tree
+//!   that finds itself, repaired by digests (P5); a topology is what both ends of a link state; addresses that others state are
 //!   dialled until everyone is linked to everyone. Who is not reached is forgotten.
 //! - [`PathProber`]: whether records over UDP reach a neighbour (P4.9).
 
@@ -22,6 +22,7 @@ mod distant;
 mod facts;
 mod links;
 mod mesh;
+mod nat;
 mod notices;
 mod pace;
 mod plumtree;
@@ -38,5 +39,6 @@ mod testing;
 pub use distant::SessionEvent;
 pub use identity::{Identity, Verify, name_of, verify};
 pub use mesh::{Action, DialId, DialTo, LinkId, LinkUp, Mesh, MeshConfig, RemoveError};
-pub use path::{PathEvent, PathProber, PathState, Probe};
+pub use nat::{mapping_of, outlook};
+pub use path::{LONG, PathEvent, PathProber, PathState, Probe};
 pub use view::{ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TableSizes, TargetView};

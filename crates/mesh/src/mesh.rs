@@ -1,5 +1,6 @@
 //! The facade: what goes in, what comes out.
 
+mod addresses;
 mod admission;
 mod gossip;
 mod parcels;
@@ -24,6 +25,7 @@ use crate::distant::{Distant, Own};
 use crate::facts::FactStore;
 use crate::identity::{Identity, Verify};
 use crate::links::{Link, LinkEvent, Links};
+use crate::nat::Nat;
 use crate::notices::{KEEP, Refused, Subject, Warnings};
 use crate::plumtree::Plumtree;
 use crate::reach::Reach;
@@ -174,6 +176,7 @@ pub struct Mesh {
     refused: Refused,
     counters: Counters,
     distant: Distant,
+    nat: Nat,
     actions: VecDeque<Action>,
     state_at: Option<Instant>,
     survey_at: Option<Instant>,
@@ -204,6 +207,7 @@ impl Mesh {
                 incarnation: config.incarnation,
                 udp_port: (config.udp_port != 0).then_some(config.udp_port),
             }),
+            nat: Nat::default(),
             actions: VecDeque::new(),
             state_at: None,
             survey_at: None,
@@ -330,9 +334,6 @@ impl Mesh {
             self.review_sessions(now);
         }
         if self.reach.next_withheld().is_some_and(|at| at <= now) {
-            self.facts.withhold(self.reach.withheld(now));
-        }
-        if self.reach.next_withheld().is_some_and(|at| at <= now) {
             self.withhold(now);
         }
         for name in self.reach.take_forgotten(now) {
@@ -343,6 +344,7 @@ impl Mesh {
             self.compare_with_someone();
         }
         self.expire(now);
+        self.tend_comparisons(now);
         self.tend_gossip(now);
         self.tend_sessions(now);
         self.begin_dials(now);
@@ -363,6 +365,7 @@ impl Mesh {
             (self.reach.next_withheld(), "a peer's facts are to be withheld"),
             (self.targets.next_due(&self.links), "a dial is due"),
             (digest, "a digest is due"),
+            (self.comparisons.next_due(), "a comparison is due"),
             (self.gossip.poll_timeout(), "news are to be passed on"),
             (expiry, "a notice expires"),
             (self.distant.next_due(), "a session is due"),
@@ -419,6 +422,7 @@ impl Mesh {
         self.survey_soon(now, lost);
         self.gossip.retain(|id| self.links.get(id).is_some());
         self.forget_comparisons();
+        self.tend_gossip(now);
     }
 
     fn note_refusal(&mut self, now: Instant, code: Option<RefuseCode>, by: &str) {

@@ -1,11 +1,13 @@
 //! Whether records over UDP reach a neighbour (P4.9).
 //!
 //! Two probes go out in each round, one of the size of the largest record and one small: if only the small one is
-//! answered, something on the way drops what is large, and the path is of no use. Rounds follow each other by 0.5 s
-//! until one is answered, then 3 s after that one; so a path survives the loss of six rounds in a row, and is still
-//! given up 6.5 s after the last answer.
+//! answered, something on the way drops what is large, and the path is of no use. Where the path works a round follows
+//! 3 s after the one that was answered. One that is not is followed by four more, 0.5 s apart: if none of the five is
+//! answered the path is given up. So a path that loses one record in twenty is called down once in a hundred hours, and
+//! one that breaks after 5.5 s at most; 6.5 s after the last answer it is over in any case, however slow the answers are.
 
 mod flight;
+mod pace;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,24 +18,21 @@ use rand::rngs::StdRng;
 
 use crate::links::smooth;
 use flight::Flight;
+use pace::{CALM, EAGER, doubt, gap};
 
-/// From round to round until one is answered (P4.9).
-const EAGER: Duration = Duration::from_millis(500);
-/// From an answered round to the next (P4.9), and from round to round once nothing was answered for [`PATIENCE`].
-const CALM: Duration = Duration::from_secs(3);
-/// How long an answer holds: two calm rounds and half a second (P4.9).
+/// How long an answer holds at most: two calm rounds and half a second (P4.9).
 const TRUST: Duration = Duration::from_millis(6500);
-/// How long rounds stay eager without an answer. Where UDP is blocked it mostly stays so: then a probe each 3 s
-/// will do.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Rounds without an answer after which a path that never worked is called down.
 const GIVE_UP: u32 = 5;
-/// Rounds without an answer after which a rival address is asked again.
+/// Rounds without an answer after which all other addresses are asked too, although the path is still up.
 const DOUBT: u32 = 2;
 /// Most changes kept for a caller that does not take them.
 const MAX_EVENTS: usize = 16;
 /// Most addresses tried.
 const MAX_CANDIDATES: usize = 8;
+
+/// Lengths beyond the full one that a path can be asked about.
+pub const LONG: usize = 2;
 
 /// A probe to be sent: a record of exactly `length` bytes to this address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +75,8 @@ pub enum PathEvent {
 pub struct PathProber {
     full: u16,
     small: u16,
-    long: Option<u16>,
+    /// Lengths beyond the full one.
+    long: Option<[u16; LONG]>,
     candidates: Vec<SocketAddr>,
     best: Option<SocketAddr>,
     rival: Option<Rival>,
@@ -88,10 +88,16 @@ pub struct PathProber {
     /// When the newest probe of each size that was answered had been sent.
     full_sent_at: Option<Instant>,
     small_sent_at: Option<Instant>,
-    long_sent_at: Option<Instant>,
+    /// When the newest probe of each of these lengths that was answered had been sent.
+    long_sent_at: [Option<Instant>; LONG],
     round_at: Option<Instant>,
     next_at: Instant,
-    eager_until: Instant,
+    /// Since when rounds go out for a path that does not work.
+    trying_since: Instant,
+    /// When the path is given up unless something is answered: set by the first round that was not answered yet.
+    doubt_until: Option<Instant>,
+    /// Since when all addresses are asked for that reason; the first to answer is the one to use.
+    open_since: Option<Instant>,
     unreachable: bool,
     unsent: u32,
     seen: Option<SocketAddr>,
@@ -126,10 +132,12 @@ impl PathProber {
             answered_at: None,
             full_sent_at: None,
             small_sent_at: None,
-            long_sent_at: None,
+            long_sent_at: [None; LONG],
             round_at: None,
             next_at: now,
-            eager_until: now + PATIENCE,
+            trying_since: now,
+            doubt_until: None,
+            open_since: None,
             unreachable: false,
             unsent: 0,
             seen: None,
@@ -146,11 +154,11 @@ impl PathProber {
         prober
     }
 
-    /// Also asks, where the path works, whether records of `length` bytes pass: as long as relayed ones get (P6.4). The path is none
-    /// the worse for it if they do not.
+    /// Also asks, where the path works, how long records may be: as long as relayed ones (P6.4) and frames for everyone (P7.1) get.
+    /// The path is none the worse for it if those do not pass.
     #[must_use]
-    pub const fn with_long(mut self, length: u16) -> Self {
-        self.long = Some(length);
+    pub const fn with_long(mut self, lengths: [u16; LONG]) -> Self {
+        self.long = Some(lengths);
         self
     }
 
@@ -178,7 +186,12 @@ impl PathProber {
         } else if probe.length == self.full {
             self.full_answered(now, &probe, sent_at);
         } else {
-            self.long_sent_at = self.long_sent_at.max(Some(sent_at));
+            let lengths = self.long.iter().flatten();
+            for (newest, _) in
+                self.long_sent_at.iter_mut().zip(lengths).filter(|(_, long)| **long <= probe.length)
+            {
+                *newest = (*newest).max(Some(sent_at));
+            }
         }
         if from != probe.to {
             self.handle_address(now, from);
@@ -211,17 +224,42 @@ impl PathProber {
         if !self.candidates.contains(&address) && self.candidates.len() < MAX_CANDIDATES {
             self.add_candidate(address);
             if !self.is_up() {
-                self.eager_until = now + PATIENCE;
-                self.hurry(now);
+                self.restart(now);
             }
         }
     }
 
-    /// The system refused to send a record; `unreachable` if it said that the host, the network or the port cannot
-    /// be reached.
-    pub fn handle_send_error(&mut self, now: Instant, unreachable: bool) {
+    /// The peer says where it may be reached now, the best first, and tries us. Where there are too many addresses those tried longest
+    /// give way to the first of these.
+    pub fn told(&mut self, now: Instant, addresses: &[SocketAddr]) {
+        for &address in addresses.iter().take(MAX_CANDIDATES / 2).rev() {
+            if let Some(at) = self.candidates.iter().position(|&known| known == address) {
+                self.candidates.remove(at);
+            }
+            self.add_candidate(address);
+        }
+        addresses.iter().for_each(|&address| self.suggest(now, address));
+        self.restart(now);
+    }
+
+    /// Something changed that may have to do with the path: the network of this host or of the peer. What does not work
+    /// is tried as if for the first time, and what works is asked whether it still does, together with all others.
+    pub fn restart(&mut self, now: Instant) {
+        self.trying_since = now;
+        if self.is_up() {
+            self.open_since.get_or_insert(now);
+        }
+        self.hurry(now);
+    }
+
+    /// The system refused to send a record to this address; `unreachable` if it said that the host, the network or the port
+    /// cannot be reached. Of an address that is not the one in use it means nothing for the path.
+    pub fn handle_send_error(&mut self, now: Instant, to: SocketAddr, unreachable: bool) {
         if !unreachable {
             self.unsent = self.unsent.saturating_add(1);
+            return;
+        }
+        if self.best_address() != Some(to) {
             return;
         }
         self.unreachable = true;
@@ -232,7 +270,7 @@ impl PathProber {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.is_up() && self.answered_at.is_none_or(|at| now >= at + TRUST) {
+        if self.is_up() && self.trust_ends().is_none_or(|at| now >= at) {
             self.go_down(now);
         }
         if now >= self.next_at && !self.candidates.is_empty() {
@@ -243,8 +281,7 @@ impl PathProber {
     /// When [`PathProber::handle_timeout`] must be called next, and what for.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let next = (!self.candidates.is_empty()).then_some((self.next_at, "a UDP probe is due"));
-        let trust =
-            self.answered_at.filter(|_| self.is_up()).map(|at| (at + TRUST, "trust in the UDP path ends"));
+        let trust = self.trust_ends().filter(|_| self.is_up()).map(|at| (at, "trust in the UDP path ends"));
         next.into_iter().chain(trust).min()
     }
 
@@ -263,11 +300,13 @@ impl PathProber {
         &self.state
     }
 
-    /// Whether the path works, and for long records too.
-    pub fn passes_long(&self) -> bool {
-        // The newest answers of both kinds are of rounds close to each other.
+    /// The longest record that is known to pass, beyond the full length; `None` where the path does not work or only that passes.
+    pub fn longest(&self) -> Option<u16> {
+        // The newest answers of all kinds are of rounds close to each other.
         let is_recent = |long: Instant| self.full_sent_at.is_none_or(|full| full < long + TRUST);
-        self.is_up() && self.long_sent_at.is_some_and(is_recent)
+        let passes = self.long.iter().flatten().zip(self.long_sent_at);
+        let passing = passes.filter(|(_, sent_at)| sent_at.is_some_and(is_recent)).map(|(long, _)| *long);
+        passing.max().filter(|_| self.is_up())
     }
 
     /// The addresses at which the peer was or is tried, and when each answered last.
@@ -325,13 +364,17 @@ impl PathProber {
                 self.rival = None;
                 None
             }
+            (PathState::Up { .. }, _) if self.open_since.is_some_and(|since| sent_at >= since) => {
+                self.rival = None;
+                None
+            }
             // A late answer from an address that another one was faster than.
             (PathState::Up { .. }, _) => return,
             (PathState::Probing | PathState::Down, _) => {
                 self.note(PathEvent::Up);
                 // What was said of an earlier way need not hold for this one.
-                self.long_sent_at = None;
-                if let Some(long) = self.long {
+                self.long_sent_at = [None; LONG];
+                for long in self.long.into_iter().flatten() {
                     let probe = self.flight.send(now, probe.to, long);
                     self.transmits.push_back(probe);
                 }
@@ -344,6 +387,7 @@ impl PathProber {
         self.answered_at = Some(now);
         self.full_sent_at = self.full_sent_at.max(Some(sent_at));
         (self.unanswered, self.unsent, self.unreachable) = (0, 0, false);
+        (self.doubt_until, self.open_since) = (None, None);
         self.next_at = self.round_at.unwrap_or(now) + CALM;
         if self.rival.is_some_and(|r| !r.declined) {
             self.hurry(now);
@@ -354,15 +398,14 @@ impl PathProber {
         if self.state == PathState::Probing && self.unanswered >= GIVE_UP {
             self.go_down(now);
         }
-        if self.unanswered >= DOUBT
-            && let Some(rival) = self.rival.as_mut().filter(|r| r.declined)
-        {
-            *rival = Rival { address: rival.address, since: now, declined: false };
+        if self.is_up() && self.unanswered >= DOUBT {
+            self.open_since.get_or_insert(now);
         }
         if self.small_sent_at.is_some_and(|at| now >= at + TRUST) {
             self.small_sent_at = None;
         }
         let to = match (self.state, self.rival) {
+            _ if self.open_since.is_some() => self.candidates.clone(),
             (PathState::Up { address, .. }, Some(rival)) if !rival.declined => vec![address, rival.address],
             (PathState::Up { address, .. }, _) => vec![address],
             _ => self.candidates.clone(),
@@ -376,19 +419,32 @@ impl PathProber {
                 self.transmits.push_back(self.flight.send(now, to, self.small));
             }
         }
-        if let (PathState::Up { address, .. }, Some(long)) = (self.state, self.long) {
-            self.transmits.push_back(self.flight.send(now, address, long));
+        if let PathState::Up { address, .. } = self.state {
+            for long in self.long.into_iter().flatten() {
+                self.transmits.push_back(self.flight.send(now, address, long));
+            }
         }
         self.unanswered = self.unanswered.saturating_add(1);
         self.round_at = Some(now);
-        self.next_at = now + if self.is_up() || now < self.eager_until { EAGER } else { CALM };
+        if let PathState::Up { rtt, .. } = self.state {
+            self.doubt_until.get_or_insert(now + doubt(rtt));
+            self.next_at = now + EAGER;
+        } else {
+            self.next_at = now + gap(now.saturating_duration_since(self.trying_since));
+        }
+    }
+
+    /// When a path that works is given up unless something is answered before.
+    fn trust_ends(&self) -> Option<Instant> {
+        let trust = self.answered_at? + TRUST;
+        Some(self.doubt_until.map_or(trust, |doubt| doubt.min(trust)))
     }
 
     fn go_down(&mut self, now: Instant) {
         if self.is_up() {
-            self.eager_until = now + PATIENCE;
-            self.hurry(now);
+            self.restart(now);
         }
+        (self.doubt_until, self.open_since) = (None, None);
         self.state = PathState::Down;
         self.rival = None;
         self.note(PathEvent::Down);

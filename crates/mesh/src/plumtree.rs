@@ -27,9 +27,11 @@ const ANNOUNCE_FIRST: Duration = Duration::from_millis(350);
 const ANNOUNCE_SECOND: Duration = Duration::from_millis(500);
 /// A link is not taken for superfluous so soon after it came up, or after a comparison of digests began on it: what is
 /// heard twice then says nothing about the tree.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(300);
 /// How long the news of one origin alone shape the tree after the last of them.
-const ROOT_FOR: Duration = Duration::from_secs(1);
+const ROOT_FOR: Duration = Duration::from_millis(300);
+/// Most links that take the place of one that broke.
+const MAX_MENDERS: usize = 16;
 /// Most lines that wait to be announced on one link. Digests repair what this leaves out.
 const MAX_LINES: usize = 8192;
 
@@ -60,6 +62,8 @@ pub(crate) struct Plumtree {
     /// When those who announce first do, and the others.
     announce_at: [Option<Instant>; 2],
     missing: Missing,
+    /// Links that became eager because another one broke: their other ends are to be told.
+    mending: Vec<LinkId>,
 }
 
 #[derive(Debug)]
@@ -104,10 +108,19 @@ impl Plumtree {
         self.links.insert(link, neighbour);
     }
 
-    /// Links that are gone are forgotten.
+    /// Links that are gone are forgotten. Where one of them was eager the tree is broken: others take its place at once,
+    /// without waiting for news to be missed.
     pub(crate) fn retain(&mut self, is_up: impl Fn(LinkId) -> bool) {
+        let before = self.eager();
         self.links.retain(|&link, _| is_up(link));
         self.missing.retain(is_up);
+        if self.eager() < before {
+            let idle = self.links.iter_mut().filter(|(_, neighbour)| !neighbour.is_eager);
+            for (&link, neighbour) in idle.take(MAX_MENDERS) {
+                neighbour.is_eager = true;
+                self.mending.push(link);
+            }
+        }
     }
 
     /// A comparison of digests began on this link: facts will arrive on it that are known already.
@@ -187,7 +200,8 @@ impl Plumtree {
 
     /// What is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<Push> {
-        let mut pushes = Vec::new();
+        let mending = std::mem::take(&mut self.mending).into_iter();
+        let mut pushes: Vec<_> = mending.map(|link| Push::Want(link, Vec::new())).collect();
         if self.push_at.is_some_and(|at| at <= now) {
             self.push_at = None;
             self.pushed = Some(now);

@@ -88,6 +88,14 @@ impl Targets {
         }
     }
 
+    /// What failed before may not fail now: all that waits for its next try because of that is tried at once.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        self.next = None;
+        let addresses = self.discovered.values_mut().flat_map(|found| found.addresses.values_mut());
+        let attempts = self.configured.iter_mut().map(|target| &mut target.attempt).chain(addresses);
+        attempts.filter(|attempt| attempt.error().is_some()).for_each(|attempt| attempt.anew(now));
+    }
+
     /// Removes a target. A link it led to stays.
     pub(crate) fn forget(&mut self, text: &str) {
         self.next = None;

@@ -10,6 +10,7 @@ mod digest;
 mod fact;
 mod hops;
 mod in_link;
+mod mapping;
 mod message;
 mod name;
 mod parcel;
@@ -32,8 +33,9 @@ pub use message::{
     encode_frame_header,
 };
 pub use name::{PeerName, PeerNameError, Uid};
+pub use mapping::Mapping;
 pub use parcel::{
-    DistantShare, MAX_ADDRESSES, MAX_PARCEL_BODY, Parcel, ParcelError, ParcelKind,
+    AddressUpdate, DistantShare, MAX_ADDRESSES, MAX_PARCEL_BODY, Parcel, ParcelError, ParcelKind,
 };
 pub use payload::{
     LinkEntry, LinkList, PeerFact, RemovedEntry, decode_removed, encode_links, encode_removed,

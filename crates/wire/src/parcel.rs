@@ -26,6 +26,8 @@ impl ParcelKind {
     pub const OFFER: Self = Self(1);
     /// Agrees to it: the same.
     pub const ANSWER: Self = Self(2);
+    /// Where the sender may be reached now: a signed [`AddressUpdate`].
+    pub const ADDRESSES: Self = Self(3);
 }
 
 /// A message for a peer that is not a neighbour (P6.1).
@@ -123,7 +125,7 @@ pub struct DistantShare {
     pub udp_port: Option<u16>,
     /// Where the sender may be reached by UDP. What is no address is passed over.
     #[n(6)]
-    #[cbor(with = "addresses_cbor", default)]
+    #[cbor(with = "addresses_cbor", has_nil)]
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -143,18 +145,63 @@ impl DistantShare {
     /// # Errors
     /// When the body is too short or its CBOR is not of this shape.
     pub fn decode(body: &[u8]) -> Result<(Self, &[u8], &[u8; SIGNATURE]), ParcelError> {
-        let (encoded, signature) = body.split_last_chunk::<SIGNATURE>().ok_or(ParcelError::Short)?;
-        let share = minicbor::decode(encoded).map_err(|e| ParcelError::Body(e.to_string()))?;
-        Ok((share, encoded, signature))
+        signed(body)
     }
 }
 
-mod addresses_cbor {
+/// Where a peer may be reached from now on (P6.2).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct AddressUpdate {
+    /// The sender's incarnation (P1.5).
+    #[n(0)]
+    pub incarnation: u64,
+    /// Grows with each share and each update of one incarnation.
+    #[n(1)]
+    pub counter: u64,
+    /// UDP port the sender receives records on; absent: none.
+    #[n(2)]
+    pub udp_port: Option<u16>,
+    /// Where the sender may be reached by UDP. What is no address is passed over.
+    #[n(3)]
+    #[cbor(with = "addresses_cbor", has_nil)]
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl AddressUpdate {
+    /// Newer ones of the same source have a greater version.
+    pub const fn version(&self) -> (u64, u64) {
+        (self.incarnation, self.counter)
+    }
+
+    /// The bytes that the signature covers, besides what says whose they are.
+    pub fn encode(&self) -> Vec<u8> {
+        cbor(self)
+    }
+
+    /// Reads a body: the update, its encoding as it came, and the signature, not verified yet.
+    ///
+    /// # Errors
+    /// When the body is too short or its CBOR is not of this shape.
+    pub fn decode(body: &[u8]) -> Result<(Self, &[u8], &[u8; SIGNATURE]), ParcelError> {
+        signed(body)
+    }
+}
+
+/// What is before the signature of a body, read and as it came, and the signature.
+fn signed<'b, T: Decode<'b, ()>>(body: &'b [u8]) -> Result<(T, &'b [u8], &'b [u8; SIGNATURE]), ParcelError> {
+    let (encoded, signature) = body.split_last_chunk::<SIGNATURE>().ok_or(ParcelError::Short)?;
+    let read = minicbor::decode(encoded).map_err(|e| ParcelError::Body(e.to_string()))?;
+    Ok((read, encoded, signature))
+}
+
+/// Addresses as text, at most [`MAX_ADDRESSES`] of them; an empty list is left out.
+pub(crate) mod addresses_cbor {
     use super::{MAX_ADDRESSES, SocketAddr};
     use minicbor::decode::{Decoder, Error as DecodeError};
     use minicbor::encode::{Encoder, Error as EncodeError, Write};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(crate) fn encode<C, W: Write>(
         addresses: &[SocketAddr],
         e: &mut Encoder<W>,
         _: &mut C,
@@ -167,7 +214,15 @@ mod addresses_cbor {
         e.ok()
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<SocketAddr>, DecodeError> {
+    pub(crate) const fn nil() -> Option<Vec<SocketAddr>> {
+        Some(Vec::new())
+    }
+
+    pub(crate) const fn is_nil(addresses: &[SocketAddr]) -> bool {
+        addresses.is_empty()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<SocketAddr>, DecodeError> {
         let mut addresses = Vec::new();
         for text in d.array_iter::<&str>()? {
             if let Ok(address) = text?.parse()
@@ -202,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn nine_names_or_a_body_over_4_kib_are_refused() {
+    fn sixteen_names_or_a_body_over_4_kib_are_refused() {
         let parcel = Parcel {
             hops: vec![PeerName::new([2; 6]); MAX_HOPS],
             source: PeerName::new([4; 6]),
@@ -211,7 +266,7 @@ mod tests {
         };
         assert_eq!(Parcel::decode(&parcel.encode()), Ok(parcel.clone()));
         let far = Parcel { hops: vec![PeerName::new([2; 6]); MAX_HOPS + 1], ..parcel.clone() };
-        assert_eq!(Parcel::decode(&far.encode()), Err(ParcelError::Hops(9)));
+        assert_eq!(Parcel::decode(&far.encode()), Err(ParcelError::Hops(16)));
         let long = Parcel { body: vec![0; MAX_PARCEL_BODY + 1], ..parcel };
         assert_eq!(Parcel::decode(&long.encode()), Err(ParcelError::Long));
     }
@@ -285,8 +340,21 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_shares_never_panic(b in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn every_update_survives_the_wire(
+            numbers: (u64, u64),
+            udp_port: Option<u16>,
+            addresses in proptest::collection::vec(any::<SocketAddr>().prop_map(plain), 0..=MAX_ADDRESSES),
+        ) {
+            let (incarnation, counter) = numbers;
+            let update = AddressUpdate { incarnation, counter, udp_port, addresses };
+            let body = body(&update.encode());
+            prop_assert_eq!(AddressUpdate::decode(&body).map(|(u, ..)| u), Ok(update));
+        }
+
+        #[test]
+        fn arbitrary_shares_and_updates_never_panic(b in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = DistantShare::decode(&b);
+            let _ = AddressUpdate::decode(&b);
         }
 
         #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use minicbor::{Decode, Encode};
 
 use crate::cbor::cbor;
-use crate::{FactError, PeerName};
+use crate::{FactError, Mapping, PeerName};
 
 /// Flag of a link: the origin dialled.
 const OUTBOUND: u8 = 1;
@@ -16,7 +16,7 @@ const LINK_HEADER: usize = 6 + 1 + 1;
 const REMOVED: usize = 6 + 8;
 
 /// Payload of a *peer* fact.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct PeerFact {
     /// Shown beside the name.
@@ -34,6 +34,14 @@ pub struct PeerFact {
     /// UDP port it receives records on.
     #[n(4)]
     pub udp_port: Option<u16>,
+    /// How a NAT in front of it maps that port.
+    #[n(5)]
+    #[cbor(with = "crate::mapping::mapping_cbor", has_nil)]
+    pub mapping: Mapping,
+    /// Where it is to be dialled, besides where others see it. What is no address is passed over.
+    #[n(6)]
+    #[cbor(with = "crate::parcel::addresses_cbor", has_nil)]
+    pub addresses: Vec<SocketAddr>,
 }
 
 impl PeerFact {
@@ -201,12 +209,32 @@ mod tests {
 
     #[test]
     fn a_peer_survives() {
-        let udp =
-            PeerFact { nickname: "h1".into(), uid: u64::MAX, port: 6783, program: None, udp_port: Some(9) };
+        let udp = PeerFact {
+            nickname: "h1".into(),
+            uid: u64::MAX,
+            port: 6783,
+            udp_port: Some(9),
+            ..PeerFact::default()
+        };
         let tcp_only = PeerFact { program: Some("1.0".into()), udp_port: None, ..udp.clone() };
-        for peer in [udp, tcp_only] {
+        let addresses = vec!["192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:6783".parse().unwrap()];
+        let behind_nat = PeerFact { mapping: Mapping::Dependent, addresses, ..udp.clone() };
+        let lengths = [&udp, &behind_nat].map(|peer| peer.encode().len());
+        for peer in [udp, tcp_only, behind_nat] {
             assert_eq!(PeerFact::decode(&peer.encode()), Ok(peer));
         }
+        assert_eq!(lengths[1] - lengths[0], 2 + 2 + 14 + 19, "what is not said takes no room");
+    }
+
+    #[test]
+    fn a_mapping_of_a_later_version_is_unknown() {
+        // {0: "x", 1: 1, 2: 2, 5: n}
+        let read = |n| {
+            PeerFact::decode(&[0xa4, 0x00, 0x61, b'x', 0x01, 0x01, 0x02, 0x02, 0x05, n]).map(|p| p.mapping)
+        };
+        assert_eq!(read(1), Ok(Mapping::Independent));
+        assert_eq!(read(2), Ok(Mapping::Dependent));
+        assert_eq!(read(3), Ok(Mapping::Unknown));
     }
 
     #[test]

@@ -33,6 +33,15 @@ pub enum SessionEvent {
         /// The keys.
         index: u32,
     },
+    /// The other end, which may be a neighbour, tells where it may be reached now. It tries us there, and wants to be tried.
+    Addresses {
+        /// The other end.
+        peer: PeerName,
+        /// The UDP port that it receives records on.
+        udp_port: Option<u16>,
+        /// Where it may be reached by UDP, as it and its neighbours say. Nothing of it is proved.
+        addresses: Vec<SocketAddr>,
+    },
     /// Forget the keys of this index, those to seal with too.
     End {
         /// The other end.
@@ -54,6 +63,7 @@ impl fmt::Debug for SessionEvent {
                 .field("addresses", addresses)
                 .finish_non_exhaustive(),
             Self::Seal { peer, index } => write!(f, "Seal({peer}, {index:#010x})"),
+            Self::Addresses { peer, addresses, .. } => write!(f, "Addresses({peer}, {addresses:?})"),
             Self::End { peer, index } => write!(f, "End({peer}, {index:#010x})"),
         }
     }

@@ -1,12 +1,13 @@
 //! What the two ends sign, and what their keys are salted with (P6.2, P6.3).
 
 use aws_lc_rs::digest;
-use wire::{DistantShare, PeerName};
+use wire::{AddressUpdate, DistantShare, PeerName};
 
 use crate::identity::{Identity, verify};
 
 const OFFER: &[u8] = b"weave session offer v1";
 const ANSWER: &[u8] = b"weave session answer v1";
+const ADDRESSES: &[u8] = b"weave addresses v1";
 const SALT: &[u8] = b"weave distant session v1";
 
 /// Who speaks, and to whom. Both are signed, so that a share is of use to nobody else.
@@ -57,6 +58,18 @@ pub(super) fn is_answer(
     verify(key, &answered(way, offer, encoded), signature)
 }
 
+/// The body of a parcel that says where we may be reached.
+pub(super) fn sign_update(identity: &Identity, way: Way, update: &AddressUpdate) -> Vec<u8> {
+    let encoded = update.encode();
+    let signature = identity.sign(&updated(way, &encoded));
+    [&encoded[..], &signature].concat()
+}
+
+/// Whether the holder of `key` made this update.
+pub(super) fn is_update(key: &[u8; 32], way: Way, encoded: &[u8], signature: &[u8; 64]) -> bool {
+    verify(key, &updated(way, encoded), signature)
+}
+
 /// What stands in the place of a link's exporter (P6.3): both shares as they were signed, so that ends which saw
 /// different ones have different keys.
 pub(super) fn salt(offer: &[u8], answer: &[u8]) -> [u8; 32] {
@@ -65,6 +78,10 @@ pub(super) fn salt(offer: &[u8], answer: &[u8]) -> [u8; 32] {
 
 fn offered(way: Way, encoded: &[u8]) -> Vec<u8> {
     [OFFER, &way.source.bytes(), &way.destination.bytes(), encoded].concat()
+}
+
+fn updated(way: Way, encoded: &[u8]) -> Vec<u8> {
+    [ADDRESSES, &way.source.bytes(), &way.destination.bytes(), encoded].concat()
 }
 
 fn answered(way: Way, offer: &[u8; 32], encoded: &[u8]) -> Vec<u8> {

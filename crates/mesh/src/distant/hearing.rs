@@ -30,20 +30,22 @@ pub(super) struct Heard {
 struct Source {
     /// Version of the newest offer that was answered.
     offer: (u64, u64),
+    /// Version of the newest update of its addresses.
+    update: (u64, u64),
     /// When all that came would have come, had it come as often as it may.
     level: Instant,
 }
 
 impl Heard {
     /// Whether the source may have a share looked at.
-    fn admit(&mut self, now: Instant, name: PeerName) -> bool {
+    pub(super) fn admit(&mut self, now: Instant, name: PeerName) -> bool {
         if self.sources.len() >= MAX_SOURCES
             && !self.sources.contains_key(&name)
             && let Some((&oldest, _)) = self.sources.iter().min_by_key(|(_, s)| s.level)
         {
             self.sources.remove(&oldest);
         }
-        let source = self.sources.entry(name).or_insert(Source { offer: (0, 0), level: now });
+        let source = self.sources.entry(name).or_insert(Source { offer: (0, 0), update: (0, 0), level: now });
         let level = source.level.max(now);
         let admitted = level <= now + EVERY * (BURST - 1);
         if admitted {
@@ -54,6 +56,16 @@ impl Heard {
 
     fn newest(&self, name: PeerName) -> (u64, u64) {
         self.sources.get(&name).map_or((0, 0), |s| s.offer)
+    }
+
+    pub(super) fn newest_update(&self, name: PeerName) -> (u64, u64) {
+        self.sources.get(&name).map_or((0, 0), |s| s.update)
+    }
+
+    pub(super) fn updated(&mut self, name: PeerName, version: (u64, u64)) {
+        if let Some(source) = self.sources.get_mut(&name) {
+            source.update = version;
+        }
     }
 
     fn answered(&mut self, name: PeerName, version: (u64, u64)) {
@@ -205,7 +217,7 @@ impl Distant {
     }
 
     /// The newest run of this peer that we know of.
-    fn newest_run(&self, from: &Known) -> u64 {
+    pub(super) fn newest_run(&self, from: &Known) -> u64 {
         self.sessions.get(&from.name).map_or(0, |s| s.incarnation).max(from.incarnation)
     }
 

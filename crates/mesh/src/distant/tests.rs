@@ -14,6 +14,7 @@ use crate::testing::{identity, start};
 mod bounds;
 mod losing;
 mod renewing;
+mod telling;
 
 /// Keys, as the data path would hold them.
 type Keys = BTreeMap<u32, (Arc<Sealer>, Opener)>;
@@ -28,6 +29,8 @@ struct End {
     seals: Option<u32>,
     /// How often it got keys.
     agreed: usize,
+    /// Where the other end said that it may be reached.
+    told: Vec<Vec<SocketAddr>>,
     /// What became of the shares that it heard.
     heard: Vec<Result<(), Dropped>>,
 }
@@ -57,6 +60,7 @@ impl End {
             keys: BTreeMap::new(),
             seals: None,
             agreed: 0,
+            told: Vec::new(),
             heard: Vec::new(),
         }
     }
@@ -80,6 +84,7 @@ impl End {
                         self.seals = Some(index);
                     }
                 }
+                SessionEvent::Addresses { addresses, .. } => self.told.push(addresses),
                 SessionEvent::Seal { index, .. } => {
                     assert!(self.keys.contains_key(&index));
                     self.seals = Some(index);
@@ -145,6 +150,7 @@ impl Pair {
         let end = &mut self.ends[at];
         let heard = match parcel.kind {
             ParcelKind::OFFER => end.distant.hear_offer(now, from, &parcel.body, &mut end.rng),
+            ParcelKind::ADDRESSES => end.distant.hear_update(now, from, false, &parcel.body),
             _ => end.distant.hear_answer(now, from, &parcel.body),
         };
         end.heard.push(heard);
@@ -262,7 +268,8 @@ fn nobody_else_opens_a_record() {
 fn the_shares_tell_where_each_end_is_reached() {
     let mut pair = Pair::new();
     let at: Vec<SocketAddr> = (1..=9).map(|port| ([192, 0, 2, 1], port).into()).collect();
-    pair.ends[0].distant.set_reachable_at(at.clone());
+    assert!(pair.ends[0].distant.set_reachable_at(at.clone()));
+    assert!(!pair.ends[0].distant.set_reachable_at(at.clone()), "no news");
     let (now, to) = (pair.now, pair.ends[1].name());
     let end = &mut pair.ends[0];
     end.distant.want(now, to, &mut end.rng);

@@ -1,5 +1,6 @@
 //! What is held of one origin.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wire::{DigestEntry, FactKind, FactView, LinkList, PeerFact, PeerName, decode_removed};
@@ -18,6 +19,8 @@ pub(super) struct Origin {
     pub(super) bucket: u8,
     /// TCP port it says it listens on; 0: none. It is asked for with every survey.
     pub(super) port: u16,
+    /// Where it wants to be dialled besides.
+    pub(super) addresses: Box<[SocketAddr]>,
     /// By kind, in order.
     pub(super) held: Vec<Held>,
 }
@@ -59,7 +62,7 @@ impl Held {
 impl Origin {
     pub(super) fn new(name: PeerName, key: [u8; 32]) -> Self {
         let bucket = sums::bucket_of(name);
-        Self { key, linked: false, offered: true, bucket, port: 0, held: Vec::new() }
+        Self { key, linked: false, offered: true, bucket, port: 0, addresses: Box::default(), held: Vec::new() }
     }
 
     pub(super) fn get(&self, kind: FactKind) -> Option<&Held> {
@@ -71,7 +74,8 @@ impl Origin {
     pub(super) fn put(&mut self, new: Held) -> Option<Held> {
         if new.kind == FactKind::PEER {
             let peer = new.payload().and_then(|payload| PeerFact::decode(payload).ok());
-            self.port = peer.map_or(0, |peer| peer.port);
+            (self.port, self.addresses) =
+                peer.map_or_else(Default::default, |peer| (peer.port, peer.addresses.into()));
         }
         match self.held.binary_search_by_key(&new.kind, |held| held.kind) {
             Ok(at) => self.held.get_mut(at).map(|held| std::mem::replace(held, new)),

@@ -146,7 +146,7 @@ fn a_newer_fact_about_ourselves_means_a_copied_identity_and_is_not_held() {
         Heard::Stale,
         "our own last run, another kind"
     );
-    let copy = PeerFact { nickname: "clone".into(), uid: 1, port: 2, program: None, udp_port: None }.encode();
+    let copy = PeerFact { nickname: "clone".into(), uid: 1, port: 2, program: None, udp_port: None, ..PeerFact::default() }.encode();
     let heard = hear(&mut store, fact_of(&own, 1, (6, 1), &copy));
     assert_eq!(heard, Heard::Dropped(DropReason::Copied(Some("clone".into()))));
     assert_eq!(hear(&mut store, fact_of(&own, 7, (6, 1), b"")), Heard::Dropped(DropReason::Copied(None)));
@@ -301,7 +301,7 @@ fn nobody_can_remove_us() {
 #[test]
 fn the_port_is_that_of_the_newest_peer_fact() {
     let (mut store, who) = (store(), identity(2));
-    let peer = PeerFact { nickname: String::new(), uid: 1, port: 6783, program: None, udp_port: Some(7) };
+    let peer = PeerFact { nickname: String::new(), uid: 1, port: 6783, program: None, udp_port: Some(7), ..PeerFact::default() };
     hear(&mut store, fact_of(&who, 1, (1, 1), &peer.encode()));
     assert_eq!((store.port(who.name()), store.peer(who.name())), (Some(6783), Some(peer)));
     hear(&mut store, fact_of(&who, 1, (1, 2), b"nonsense"));
@@ -319,6 +319,7 @@ fn a_thousand_peers_with_ten_links_each_take_less_than_1_mib() {
         port: 1,
         program: Some("0.1.0".into()),
         udp_port: Some(1),
+        ..PeerFact::default()
     };
     let links: Vec<_> = (0..10)
         .map(|n| LinkEntry { peer: name(n), address: ([10, 0, 0, 1], 1).into(), outbound: true, cost: 0 })

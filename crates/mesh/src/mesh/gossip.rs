@@ -20,7 +20,7 @@ impl Mesh {
     /// A link came up: news go over it from now on, and its ends compare what they hold.
     pub(super) fn gossip_with(&mut self, now: Instant, link: LinkId, peer: PeerName) {
         self.gossip.link_up(now, link, self.config.name < peer);
-        self.greet(link);
+        self.compare_first(now, link);
     }
 
     /// Takes facts that a neighbour sent, and passes the new ones on (P5.5).
@@ -99,6 +99,10 @@ impl Mesh {
                 }
                 Push::Want(link, lines) => {
                     self.counters.wanted += lines.len() as u64;
+                    if lines.is_empty() {
+                        self.send_gossip(link, Message::Want(lines));
+                        continue;
+                    }
                     for lines in lines.chunks(MAX_LINES) {
                         self.send_gossip(link, Message::Want(lines.to_vec()));
                     }

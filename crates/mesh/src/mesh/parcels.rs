@@ -1,16 +1,11 @@
 //! Parcels on their way, and sessions with peers that are not neighbours (P6.1 to P6.3).
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use wire::{Message, Parcel, ParcelKind, PeerName};
 
 use super::{LinkId, Mesh};
 use crate::distant::{Dropped, Known, SessionEvent};
-
-/// Most addresses that a peer is tried at by UDP.
-const MAX_CANDIDATES: usize = 16;
 
 impl Mesh {
     /// Frames wait for this peer: agrees on a session with it if there is none, or if it is in doubt whether the other
@@ -43,15 +38,12 @@ impl Mesh {
         self.send_parcels();
     }
 
-    /// Where we may be reached by UDP; peers that are not neighbours are told with the next offer or answer.
-    pub fn set_reachable_at(&mut self, addresses: Vec<SocketAddr>) {
-        self.distant.set_reachable_at(addresses);
-    }
-
     /// The next thing that happened to a session. To be drained as [`Mesh::poll_action`] is.
     pub fn poll_session(&mut self) -> Option<SessionEvent> {
         let mut event = self.distant.poll_event()?;
-        if let SessionEvent::Keys { peer, udp_port, addresses, .. } = &mut event {
+        if let SessionEvent::Keys { peer, udp_port, addresses, .. }
+        | SessionEvent::Addresses { peer, udp_port, addresses } = &mut event
+        {
             *addresses = self.candidates(*peer, *udp_port, addresses);
         }
         Some(event)
@@ -110,6 +102,10 @@ impl Mesh {
         let taken = match parcel.kind {
             ParcelKind::OFFER => self.distant.hear_offer(now, from, &parcel.body, &mut self.rng),
             ParcelKind::ANSWER => self.distant.hear_answer(now, from, &parcel.body),
+            ParcelKind::ADDRESSES => {
+                let linked = self.links.has_peer(name);
+                self.distant.hear_update(now, from, linked, &parcel.body)
+            }
             _ => Err(Dropped::Malformed),
         };
         let counter = match taken {
@@ -144,20 +140,5 @@ impl Mesh {
     /// Those who pass on what we send to this peer, itself last. A link counts before the facts tell of it.
     fn way_to(&self, to: PeerName) -> Option<Vec<PeerName>> {
         if self.links.has_peer(to) { Some(vec![to]) } else { self.route(to).map(<[_]>::to_vec) }
-    }
-
-    /// Where a peer may be reached by UDP: where it says itself, then where those linked to it see it, at the port it
-    /// names.
-    fn candidates(&self, peer: PeerName, port: Option<u16>, told: &[SocketAddr]) -> Vec<SocketAddr> {
-        let Some(port) = port.filter(|&port| port != 0) else { return Vec::new() };
-        let mut seen = BTreeSet::new();
-        for entry in self.facts.links(peer) {
-            let about = self.facts.links(entry.peer).filter(|back| back.peer == peer);
-            seen.extend(about.map(|back| SocketAddr::new(back.address.ip(), port)));
-        }
-        let mut candidates = told.to_vec();
-        candidates.extend(seen.into_iter().filter(|address| !told.contains(address)));
-        candidates.truncate(MAX_CANDIDATES);
-        candidates
     }
 }

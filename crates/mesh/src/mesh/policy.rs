@@ -19,8 +19,9 @@ use crate::targets::Wanted;
 
 /// How long a link that is not needed is kept (P8.3).
 const KEEP: Duration = Duration::from_secs(30);
-/// By up to this much longer, so that not all of a mesh that came up at once close theirs at once.
-const KEEP_SPREAD: Duration = Duration::from_secs(10);
+/// By up to this much longer for each peer within reach, so that a mesh that came up at once does not close all such
+/// links at once: in all of it about thirty a second are closed.
+const KEEP_SPREAD: Duration = Duration::from_millis(30);
 /// How long a wanted peer has to become a neighbour before it may be passed over: a dial from either end takes less.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// After this long without a link people are told.
@@ -28,6 +29,14 @@ const TELL_AFTER: Duration = Duration::from_secs(15);
 /// How long a mesh that shrank must have stayed small before everyone is dialled: a peer that restarts at the border
 /// would cost hundreds of dials each time.
 const SMALL_FOR: Duration = Duration::from_secs(10);
+/// While a mesh grows by more than a twentieth in this time, each newcomer would make its neighbours dial and soon after
+/// close again. So whom we did not want before is not dialled until that is over, ...
+const GROWTH_OVER: Duration = Duration::from_millis(300);
+/// When it grew that much more than twice it is likely to go on, though news may come in lumps.
+const GROWTH_OVER_LATER: Duration = Duration::from_millis(600);
+/// ... but at last after this long: [`HOLD_FEW`] where everyone is to be linked to everyone, as each link may stay.
+const HOLD: Duration = Duration::from_secs(4);
+const HOLD_FEW: Duration = Duration::from_millis(500);
 /// First dials of a large mesh are spread over this long.
 const SPREAD: Duration = Duration::from_millis(400);
 
@@ -38,6 +47,9 @@ pub(super) struct Policy {
     kept: BTreeSet<PeerName>,
     /// All that are dialled: those on our rings, and where these were passed over those behind them.
     since: BTreeMap<PeerName, Instant>,
+    /// Those of them that were not held back.
+    granted: BTreeSet<PeerName>,
+    growth: Growth,
     /// Those among them that stand beside us on a ring.
     sought: Vec<PeerName>,
     /// When each link that we dialled and do not need may be closed.
@@ -49,6 +61,47 @@ pub(super) struct Policy {
     review_at: Option<Instant>,
     /// The last time that all of this was looked at.
     looked: Option<Instant>,
+}
+
+/// Whether the mesh grows so fast that it is too soon to dial.
+#[derive(Debug, Default)]
+struct Growth {
+    /// When it was looked at last, and how many peers were known.
+    seen: Option<(Instant, usize)>,
+    held_since: Option<Instant>,
+    /// How often it grew while dials were held back.
+    times: u32,
+}
+
+impl Growth {
+    /// Takes how many there are now; says whether to hold new dials back.
+    fn holds(&mut self, now: Instant, known: usize, longest: Duration) -> bool {
+        // At first a peer knows itself.
+        let (at, before) = *self.seen.get_or_insert((now, 1));
+        let grows = known > before + before / 20 + 1;
+        let over = now >= at + self.quiet();
+        if grows || over {
+            self.seen = Some((now, known));
+        }
+        if grows {
+            self.held_since.get_or_insert(now);
+            self.times += 1;
+        }
+        let holds = self.held_since.is_some_and(|since| now < since + longest) && (grows || !over);
+        if !holds {
+            (self.held_since, self.times) = (None, 0);
+        }
+        holds
+    }
+
+    /// When to look again, while dials are held back.
+    fn look_at(&self) -> Option<Instant> {
+        self.held_since.and(self.seen).map(|(at, _)| at + self.quiet())
+    }
+
+    const fn quiet(&self) -> Duration {
+        if self.times > 2 { GROWTH_OVER_LATER } else { GROWTH_OVER }
+    }
 }
 
 impl Mesh {
@@ -64,6 +117,14 @@ impl Mesh {
         self.found.rings.update(&self.found.reached);
         let everyone = self.wants_everyone(now);
         self.choose_wanted(now, everyone);
+        // Those who join are heard of before anyone states a link to them.
+        let known = self.facts.peers();
+        let longest = if self.policy.many || known > EVERYONE { HOLD } else { HOLD_FEW };
+        if self.policy.growth.holds(now, known, longest) {
+            self.policy.granted.retain(|peer| self.policy.since.contains_key(peer));
+        } else {
+            self.policy.granted = self.policy.since.keys().copied().collect();
+        }
         let (facts, graph, own) = (&self.facts, &self.found.graph, self.config.name);
         let addresses = |&peer: &PeerName| {
             // Where a neighbour is to be dialled is looked up when it is none any more, as far as that takes time.
@@ -72,7 +133,7 @@ impl Mesh {
             (peer, heard)
         };
         let wanted = Wanted {
-            peers: self.policy.since.keys().map(addresses).collect(),
+            peers: self.policy.granted.iter().map(addresses).collect(),
             sparing: !everyone,
             spread: if self.policy.many { SPREAD } else { Duration::ZERO },
         };
@@ -85,7 +146,7 @@ impl Mesh {
     /// Looks again whether someone is to be passed over, or a link to be closed.
     pub(super) fn review_links(&mut self, now: Instant) {
         if self.policy.review_at.is_some_and(|at| at <= now) {
-            self.choose_links(now);
+            self.decide(now);
         }
     }
 
@@ -192,8 +253,9 @@ impl Mesh {
             outbound && !self.policy.kept.contains(&peer) && self.found.reached.contains(peer)
         };
         let mut surplus = BTreeMap::new();
+        let spread = KEEP_SPREAD * u32::try_from(self.found.rings.len()).unwrap_or(u32::MAX);
         for (_, link) in self.links.iter().filter(|(_, link)| is_surplus(link.peer, link.outbound)) {
-            let spread = KEEP_SPREAD.mul_f64(self.rng.random_range(0.0..1.0));
+            let spread = spread.mul_f64(self.rng.random_range(0.0..1.0));
             let at = self.policy.surplus.get(&link.peer).copied().unwrap_or(now + KEEP + spread);
             surplus.insert(link.peer, at);
         }
@@ -236,7 +298,8 @@ impl Mesh {
         let unlinked =
             unlinked.map(|(_, &at)| now + PATIENCE.max(now.saturating_duration_since(at) / 4)).min();
         let small = self.policy.small_since.filter(|_| self.policy.many).map(|at| at + SMALL_FOR);
-        self.policy.review_at = [closing, unlinked, small].into_iter().flatten().min();
+        let held = self.policy.growth.look_at();
+        self.policy.review_at = [closing, unlinked, small, held].into_iter().flatten().min();
     }
 
     fn close_unneeded(&mut self, now: Instant, id: LinkId, text: String) {
@@ -246,5 +309,36 @@ impl Mesh {
         self.lose(now, &link, &text);
         let refuse = Refuse::new(RefuseCode::NotNeeded, text);
         self.actions.push_back(Action::Close { link: id, refuse });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::start;
+
+    #[test]
+    fn dials_are_held_back_while_a_mesh_grows_but_for_four_seconds_at_most() {
+        let (now, mut growth) = (start(), Growth::default());
+        let at = |ms| now + Duration::from_millis(ms);
+        assert!(!growth.holds(at(0), 1, HOLD));
+        assert!(growth.holds(at(100), 400, HOLD), "it knew nobody a moment ago");
+        assert_eq!(growth.look_at(), Some(at(400)));
+        assert!(growth.holds(at(300), 402, HOLD));
+        assert!(!growth.holds(at(400), 410, HOLD), "nobody to speak of came");
+        assert_eq!(growth.look_at(), None);
+        let held: Vec<_> =
+            (0..60).map(|n| growth.holds(at(1000 + 100 * n), 500 + 100 * n as usize, HOLD)).collect();
+        let first_free = held.iter().position(|held| !held);
+        assert_eq!((held[0], first_free), (true, Some(40)));
+    }
+
+    #[test]
+    fn one_more_peer_holds_nothing_back() {
+        let (now, mut growth) = (start(), Growth::default());
+        assert!(growth.holds(now, 100, HOLD), "a newcomer");
+        for n in 1..100_u32 {
+            assert!(!growth.holds(now + Duration::from_millis(500) * n, 100 + n as usize, HOLD));
+        }
     }
 }

@@ -3,8 +3,11 @@
 //! A comparison goes down level by level, and stops where both agree. When a link comes up both ends begin one, and their
 //! messages cross; then the dialler goes on and the acceptor waits, so that it is not done twice. The dialler is the one to do
 //! so because it is mostly who joins: its lines are few.
+//!
+//! Who joins gets ten links within a moment. What it lacks it would be told on each of them; so while it learns on one, the
+//! others wait. When their turn comes there is mostly nothing left to tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -17,9 +20,38 @@ pub(super) const DIGEST_EVERY: Duration = Duration::from_secs(30);
 /// Level 1 that comes so soon after our own has crossed it.
 const CROSSED: Duration = Duration::from_secs(5);
 
-/// When we last sent level 1 on each link.
+/// How long after the last sign of it what we asked for is taken to be still on its way.
+const LEARNING: Duration = Duration::from_secs(1);
+/// Between two comparisons that had to wait. Time enough for an answer, if there is one: who agrees gives none.
+const NEXT: Duration = Duration::from_millis(500);
+
+/// The comparisons that are under way or wait.
 #[derive(Debug, Default)]
-pub(super) struct Comparisons(BTreeMap<LinkId, Instant>);
+pub(super) struct Comparisons {
+    /// When we last sent level 1 on each link.
+    told: BTreeMap<LinkId, Instant>,
+    /// The link on which we asked for what we lack, and until when it is taken to be on its way.
+    learning: Option<(LinkId, Instant)>,
+    waiting: BTreeSet<LinkId>,
+    next_at: Option<Instant>,
+}
+
+impl Comparisons {
+    /// When the next one that waits begins.
+    pub(super) const fn next_due(&self) -> Option<Instant> {
+        self.next_at
+    }
+
+    /// Whether a comparison on this link must wait. If so it does from now on.
+    fn defer(&mut self, now: Instant, link: LinkId) -> bool {
+        let Some((_, until)) = self.learning.filter(|&(other, until)| other != link && now < until) else {
+            return false;
+        };
+        self.waiting.insert(link);
+        self.next_at.get_or_insert(until);
+        true
+    }
+}
 
 impl Mesh {
     /// Begins a comparison with one neighbour.
@@ -32,8 +64,31 @@ impl Mesh {
         }
     }
 
+    /// Begins a comparison on a link that came up, now or when it is its turn.
+    pub(super) fn compare_first(&mut self, now: Instant, link: LinkId) {
+        if !self.comparisons.defer(now, link) {
+            self.greet(link);
+        }
+    }
+
+    /// Begins the next comparison that had to wait.
+    pub(super) fn tend_comparisons(&mut self, now: Instant) {
+        if self.comparisons.next_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.comparisons.next_at = match self.comparisons.learning {
+            Some((_, until)) if now < until => Some(until),
+            _ => {
+                if let Some(link) = self.comparisons.waiting.pop_first() {
+                    self.greet(link);
+                }
+                (!self.comparisons.waiting.is_empty()).then_some(now + NEXT)
+            }
+        };
+    }
+
     /// Begins a comparison.
-    pub(super) fn greet(&mut self, link: LinkId) {
+    fn greet(&mut self, link: LinkId) {
         self.send_gossip(link, Message::Digest(Digest::Whole(self.facts.fingerprint())));
     }
 
@@ -41,17 +96,18 @@ impl Mesh {
     pub(super) fn hear_digest(&mut self, now: Instant, from: LinkId, digest: Digest) {
         match digest {
             Digest::Whole(theirs) => {
-                if theirs != self.facts.fingerprint() {
-                    self.comparisons.0.insert(from, now);
+                if theirs != self.facts.fingerprint() && !self.comparisons.defer(now, from) {
+                    self.comparisons.told.insert(from, now);
                     let ours = Box::new(*self.facts.fingerprints());
                     self.send_gossip(from, Message::Digest(Digest::Buckets(ours)));
                 }
             }
             Digest::Buckets(theirs) => {
                 let buckets = differing(&theirs, self.facts.fingerprints());
-                let crossed = self.comparisons.0.get(&from).is_some_and(|&at| now < at + CROSSED);
+                let crossed = self.comparisons.told.get(&from).is_some_and(|&at| now < at + CROSSED);
                 let outbound = self.links.get(from).is_some_and(|link| link.outbound);
-                if buckets != 0 && (outbound || !crossed) {
+                if buckets != 0 && (outbound || !crossed) && !self.comparisons.defer(now, from) {
+                    self.comparisons.learning = Some((from, now + LEARNING));
                     self.tell(now, from, buckets, true);
                 }
             }
@@ -67,7 +123,10 @@ impl Mesh {
 
     /// Forgets what was under way on links that are gone.
     pub(super) fn forget_comparisons(&mut self) {
-        self.comparisons.0.retain(|&id, _| self.links.get(id).is_some());
+        let is_up = |id| self.links.get(id).is_some();
+        self.comparisons.told.retain(|&id, _| is_up(id));
+        self.comparisons.waiting.retain(|&id| is_up(id));
+        self.comparisons.learning.take_if(|(id, _)| !is_up(*id));
     }
 
     /// Answers lines with our own, but only of buckets in which we lack something: they are for the other end to find out
@@ -94,4 +153,30 @@ impl Mesh {
 fn differing(theirs: &[u64; BUCKETS], ours: &[u64; BUCKETS]) -> u64 {
     let pairs = theirs.iter().zip(ours).enumerate();
     pairs.filter(|(_, (theirs, ours))| theirs != ours).fold(0, |bits, (n, _)| bits | 1 << n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::start;
+
+    #[test]
+    fn while_something_is_learned_on_one_link_the_others_wait() {
+        let (now, mut comparisons) = (start(), Comparisons::default());
+        let (one, two) = (LinkId(1), LinkId(2));
+        assert!(!comparisons.defer(now, one), "nothing is under way");
+        comparisons.learning = Some((one, now + LEARNING));
+        assert!(!comparisons.defer(now, one), "it is this one");
+        assert!(comparisons.defer(now, two));
+        assert_eq!((comparisons.waiting.len(), comparisons.next_due()), (1, Some(now + LEARNING)));
+        assert!(!comparisons.defer(now + LEARNING, two), "what was to come has come by then");
+    }
+
+    #[test]
+    fn buckets_that_differ_are_the_bits_of_these() {
+        let (mut one, two) = ([7; BUCKETS], [7; BUCKETS]);
+        assert_eq!(differing(&one, &two), 0);
+        (one[0], one[63]) = (1, 2);
+        assert_eq!(differing(&one, &two), 1 | 1 << 63);
+    }
 }

@@ -47,6 +47,8 @@ impl Mesh {
             port: self.config.port,
             program: Some(self.config.program.clone()),
             udp_port: (self.config.udp_port != 0).then_some(self.config.udp_port),
+            mapping: self.nat.mapping(),
+            addresses: self.nat.advertised.clone(),
         };
         self.state(now, FactKind::PEER, peer.encode());
         self.state_ourselves(now);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use wire::{LinkEntry, PeerName, Uid};
+use wire::{LinkEntry, MAX_HOPS, PeerName, Uid};
 
 use super::{LinkId, Mesh};
 use crate::notices::{CURE, Subject};
@@ -91,7 +91,25 @@ impl Mesh {
         let mut texts: Vec<_> = self.warnings.texts().map(|(_, text)| text.to_owned()).collect();
         texts.extend(self.conflicts_seen_by_others(&known));
         texts.extend(self.unlinked());
+        texts.extend(self.too_far());
         texts
+    }
+
+    /// Peers that a chain of links leads to, but no route, in words.
+    fn too_far(&self) -> Option<String> {
+        let own = self.config.name;
+        let is_far = |peer: &PeerName| *peer != own && self.route(*peer).is_none();
+        let mut far = self.found.reached.iter().filter(is_far);
+        let first = far.next()?;
+        let others = match far.count() {
+            0 => String::new(),
+            n => format!(" and {n} others"),
+        };
+        Some(format!(
+            "peer {first} ({}){others} are more than {MAX_HOPS} hops away: frames do not get there. More connections shorten the ways: \
+             `--conn-limit` may be too low somewhere",
+            self.nickname(first)
+        ))
     }
 
     /// What was counted since the start.
@@ -160,7 +178,7 @@ impl Mesh {
         let own = name == self.config.name;
         let fact = self.facts.peer(name);
         // What we state lags behind by a moment; what we know does not.
-        let stated = if own { self.links.entries() } else { self.facts.links(name).collect() };
+        let stated = if own { self.links.all_entries() } else { self.facts.links(name).collect() };
         let link = |entry: LinkEntry| PeerLink {
             nickname: self.nickname(entry.peer),
             established_both_ways: self.states(name, entry.peer) && self.states(entry.peer, name),

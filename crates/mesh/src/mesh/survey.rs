@@ -40,7 +40,7 @@ pub(super) struct Found {
 }
 
 impl Mesh {
-    /// The hops behind us on the way to this peer, itself the last: at most eight. To a neighbour it is the link.
+    /// The hops behind us on the way to this peer, itself the last: at most fifteen. To a neighbour it is the link.
     pub fn route(&self, to: PeerName) -> Option<&[PeerName]> {
         self.all_routes().to(to).filter(|hops| self.is_open(hops))
     }
@@ -69,6 +69,19 @@ impl Mesh {
 
     /// Works out anew who is within reach, by which ways, and whom to be linked to.
     pub(super) fn survey(&mut self, now: Instant) {
+        self.look_around(now);
+        self.decide(now);
+    }
+
+    /// Decides which links to have. If some were closed for it, no frame waits until the routes know.
+    pub(super) fn decide(&mut self, now: Instant) {
+        self.choose_links(now);
+        if self.found.hurry {
+            self.look_around(now);
+        }
+    }
+
+    fn look_around(&mut self, now: Instant) {
         let own = self.config.name;
         let stated = self.facts.all_links().map(|(name, links)| (name, links.map(|l| (l.peer, l.cost))));
         // Our own links count while they live, whether or not the other end's fact has arrived.
@@ -85,7 +98,6 @@ impl Mesh {
         }
         self.reach.update(now, &self.found.reached, self.facts.origins());
         self.facts.withhold(self.reach.withheld(now));
-        self.choose_links(now);
     }
 
     /// A survey is due soon, after a link of ours was lost at once.

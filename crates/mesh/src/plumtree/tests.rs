@@ -166,10 +166,10 @@ fn news_that_cross_on_a_link_before_they_are_passed_on_are_not_sent_back() {
 fn a_young_link_or_one_that_compares_is_not_pruned() {
     let mut rig = Rig::new();
     rig.tree.link_up(rig.at(0), B, true);
-    assert!(!rig.repeats(999, B, line(1, 1)));
-    rig.tree.compared(rig.at(999), B);
-    assert!(!rig.repeats(1998, B, line(1, 1)));
-    assert!(rig.repeats(1999, B, line(1, 1)));
+    assert!(!rig.repeats(299, B, line(1, 1)));
+    rig.tree.compared(rig.at(299), B);
+    assert!(!rig.repeats(598, B, line(1, 1)));
+    assert!(rig.repeats(599, B, line(1, 1)));
 }
 
 #[test]
@@ -234,8 +234,8 @@ fn of_many_with_news_at_the_same_moment_only_the_one_with_the_smallest_name_shap
     rig.news(30, line(3, 1), Some(A));
     assert!(!rig.repeats(40, B, line(5, 1)));
     assert!(rig.repeats(50, B, line(3, 1)));
-    assert!(!rig.repeats(1049, C, line(5, 1)));
-    assert!(rig.repeats(1050, C, line(5, 1)), "a second after the last of the news of 3");
+    assert!(!rig.repeats(349, C, line(5, 1)));
+    assert!(rig.repeats(350, C, line(5, 1)), "a while after the last of the news of 3");
 }
 
 #[test]
@@ -243,6 +243,18 @@ fn the_last_link_over_which_news_come_is_not_given_up_by_the_other_end_alone() {
     let mut rig = Rig::new();
     assert_eq!([A, B, C, C].map(|link| rig.tree.pruned(link)), [false, false, true, true]);
     assert_eq!(rig.tree.eager(), 1);
+}
+
+#[test]
+fn where_an_eager_link_breaks_the_others_take_its_place_at_once() {
+    let mut rig = Rig::new();
+    rig.tree.pruned(B);
+    rig.tree.pruned(C);
+    rig.tree.retain(|link| link != C);
+    assert_eq!((rig.due(0), rig.tree.eager()), (vec![], 1), "it was none of the tree");
+    rig.tree.retain(|link| link == B);
+    assert_eq!((rig.due(0), rig.tree.eager()), (vec![Push::Want(B, vec![])], 1));
+    assert_eq!(rig.due(9000), []);
 }
 
 #[test]
@@ -443,8 +455,11 @@ fn graph(peers: usize, chords: &[(usize, usize)]) -> Vec<(usize, usize)> {
 fn rings(peers: usize) -> Vec<(usize, usize)> {
     let mut chords = Vec::new();
     for ring in 1..5_u64 {
-        let place =
-            |&n: &usize| (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 * (2 * ring + 1) % (1 << 61)) >> 7;
+        // Any order that differs from ring to ring: the finaliser of SplitMix64.
+        let place = |&n: &usize| {
+            let mixed = (n as u64 ^ ring << 32).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 31
+        };
         let mut order: Vec<_> = (0..peers).collect();
         order.sort_by_key(place);
         chords.extend((0..peers).map(|n| (order[n], order[(n + 1) % peers])));
@@ -464,13 +479,16 @@ fn a_storm_of_news_from_everyone_leaves_a_tree() {
     }
     world.run(ms(3000));
     assert!((0..peers).all(|peer| world.all_have(peer, 4)));
+    assert!(world.edges.len() > 4 * peers);
     assert_eq!(world.parts(), 1);
-    assert!(world.eager() <= peers + peers / 20, "{} eager links", world.eager());
-    world.facts = 0;
-    world.state(7, 5);
-    world.run(ms(500));
-    assert!(world.all_have(7, 5));
-    assert!(world.facts <= peers + peers / 10, "{} facts crossed a link", world.facts);
+    assert!(world.eager() < peers + peers / 5, "{} eager links", world.eager());
+    for counter in 5..7 {
+        world.facts = 0;
+        world.state(7, counter);
+        world.run(ms(1000));
+        assert!(world.all_have(7, counter));
+    }
+    assert_eq!(world.facts, peers - 1, "once to each");
 }
 
 impl World {

@@ -33,6 +33,7 @@ impl Keys {
                             self.seals.insert((host, peer), index);
                         }
                     }
+                    SessionEvent::Addresses { .. } => {}
                     SessionEvent::Seal { peer, index } => {
                         self.seals.insert((host, peer), index);
                     }
@@ -267,7 +268,7 @@ fn a_parcel_that_is_not_to_be_passed_on_is_dropped_and_counted() {
 fn each_end_is_told_where_the_other_may_be_reached() {
     let mut net = row(5, 3);
     let told = "192.0.2.7:4000".parse().unwrap();
-    net.hosts[2].mesh.set_reachable_at(vec![told]);
+    net.with(2, |mesh, now| mesh.set_reachable_at(now, vec![told]));
     want(&mut net, 0, 2);
     net.run(2.0);
     let addresses = |host: usize| match &net.hosts[host].sessions[..] {

@@ -4,7 +4,7 @@ use crate::harness::{Net, identity};
 use wire::{Digest, Fact, FactKind, Message, PeerFact};
 
 /// A fact that the identity number `n` signs.
-fn fact(n: u8, kind: u16, version: (u64, u64), payload: &[u8]) -> Arc<[u8]> {
+pub(crate) fn fact(n: u8, kind: u16, version: (u64, u64), payload: &[u8]) -> Arc<[u8]> {
     let who = identity(n);
     let mut fact = Fact {
         origin: who.name(),
@@ -75,7 +75,7 @@ fn a_forged_fact_goes_no_further() {
         1,
         1,
         (9, 9),
-        &PeerFact { nickname: "evil".into(), uid: 1, port: 1, program: None, udp_port: None }.encode(),
+        &PeerFact { nickname: "evil".into(), uid: 1, port: 1, program: None, udp_port: None, ..PeerFact::default() }.encode(),
     );
     let last = forged.len() - 1;
     Arc::make_mut(&mut forged)[last] ^= 1;

@@ -4,9 +4,11 @@
 
 mod harness;
 
+mod addresses;
 mod distant;
 mod duplicates;
 mod facts;
+mod gossip;
 mod identity;
 mod joining;
 mod limits;
