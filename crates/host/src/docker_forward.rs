@@ -164,6 +164,7 @@ mod tests {
             bridge: "weave".to_owned(),
             exposed: exposed.iter().map(|address| address.parse().unwrap()).collect(),
             router_port: 6783,
+            further_ports: Vec::new(),
         }
     }
 

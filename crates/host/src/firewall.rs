@@ -16,6 +16,8 @@
 //! Address translation and the word `ct` make the kernel track every connection of the host, the router's own packets
 //! included. So neither is there before an address is exposed.
 
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 use nftables::batch::Batch;
 use nftables::expr::{
@@ -49,6 +51,17 @@ pub struct FirewallState {
     pub exposed: Vec<IpNetwork>,
     /// The port on which the router listens, TCP and UDP.
     pub router_port: u16,
+    /// Where else it listens.
+    pub further_ports: Vec<TcpPort>,
+}
+
+/// A TCP port on which the router listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpPort {
+    /// On this address, or on all of one family if it is the unspecified one; on all of both if absent.
+    pub ip: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
 }
 
 /// The transaction that puts the rules in place of whatever the table held.
@@ -190,6 +203,22 @@ fn input(batch: &mut Batch<'static>, state: &FirewallState) {
                 Statement::Drop(None),
             ],
         );
+        for further in &state.further_ports {
+            // The same port of another address may be somebody else's, whom containers may talk to.
+            let to = further.ip.filter(|ip| !ip.is_unspecified()).map(|ip| {
+                let ip = ip.to_canonical();
+                is(
+                    address(&IpNetwork::from(ip), "daddr"),
+                    Operator::EQ,
+                    Expression::String(ip.to_string().into()),
+                )
+            });
+            let port = is(field("tcp", "dport"), Operator::EQ, Expression::Number(further.port.into()));
+            let mut statements = vec![interface(MetaKey::Iifname, Operator::EQ, from)];
+            statements.extend(to);
+            statements.extend([port, Statement::Drop(None)]);
+            add(batch, chain, statements);
+        }
     }
 }
 
@@ -276,7 +305,20 @@ mod tests {
             bridge: "weave".to_owned(),
             exposed: exposed.iter().map(|address| address.parse().unwrap()).collect(),
             router_port: 6783,
+            further_ports: Vec::new(),
         }
+    }
+
+    #[test]
+    fn containers_are_kept_from_all_ports_of_the_router_and_from_no_others() {
+        let on = |ip: &str| TcpPort { ip: ip.parse().ok(), port: 443 };
+        let further_ports = vec![on("*"), on("198.18.0.1"), on("fd00::1"), on("::")];
+        let rules = rules_of(&FirewallState { further_ports, ..state(&[]) }, "input");
+        assert_eq!(rules.len(), 3 * 5);
+        let count = |text: &str| rules.iter().filter(|rule| rule.contains(text)).count();
+        assert_eq!(count(r#"{"drop":null}"#), 15);
+        assert_eq!(count("443"), 12);
+        assert_eq!((count("198.18.0.1"), count("fd00::1"), count("daddr")), (3, 3, 6));
     }
 
     fn commands(state: &FirewallState) -> Vec<Value> {

@@ -24,6 +24,7 @@ pub mod expose;
 pub mod firewall;
 mod netlink;
 pub mod netns;
+pub mod network;
 pub mod port;
 #[expect(unsafe_code, reason = "TUN ioctls and link-layer socket addresses have no safe interface")]
 mod sys;

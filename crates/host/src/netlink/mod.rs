@@ -5,12 +5,14 @@
 
 mod address;
 mod link;
+mod monitor;
 mod route;
 
 use std::io;
 
 use rtnetlink::Handle;
 
+pub(crate) use monitor::Monitor;
 pub(crate) use link::{Link, LinkChange, LinkKind};
 
 use crate::error::{HostError, Result};

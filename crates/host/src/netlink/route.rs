@@ -38,6 +38,19 @@ impl Netlink {
         Ok(messages.iter().filter_map(|message| main_route(message, like)).collect())
     }
 
+    /// The router that the IPv4 default route leads to; of several that with the smallest metric.
+    pub(crate) async fn default_gateway(&self) -> Result<Option<Ipv4Addr>> {
+        let messages: Vec<RouteMessage> = self
+            .handle
+            .route()
+            .get(RouteMessageBuilder::<Ipv4Addr>::new().build())
+            .execute()
+            .try_collect()
+            .await
+            .map_err(refused("list routes of", "this network namespace"))?;
+        Ok(messages.iter().filter_map(gateway_of_default).min().map(|(_, gateway)| gateway))
+    }
+
     /// Makes a subnet reachable directly through an interface. Answers whether the route is new.
     pub(crate) async fn add_route(&self, link: &Link, destination: IpNetwork) -> Result<bool> {
         let (ip, prefix) = (destination.network(), destination.prefix());
@@ -60,6 +73,23 @@ impl Netlink {
             }
         }
     }
+}
+
+/// Metric and router of a default route of the main table.
+fn gateway_of_default(message: &RouteMessage) -> Option<(u32, Ipv4Addr)> {
+    let header = &message.header;
+    let is_default = header.table == RouteHeader::RT_TABLE_MAIN
+        && header.kind == RouteType::Unicast
+        && header.destination_prefix_length == 0;
+    let (mut metric, mut gateway) = (0, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Gateway(RouteAddress::Inet(router)) => gateway = Some(*router),
+            _ => {}
+        }
+    }
+    gateway.filter(|_| is_default).map(|gateway| (metric, gateway))
 }
 
 fn main_route(message: &RouteMessage, like: IpNetwork) -> Option<Route> {

@@ -7,7 +7,12 @@ use host::{docker_forward, firewall};
 use crate::support::{BRIDGE, Container, Host, attached, connect, listen, networks, wait_until};
 
 fn state(exposed: &[&str]) -> FirewallState {
-    FirewallState { bridge: BRIDGE.to_owned(), exposed: networks(exposed), router_port: 6783 }
+    FirewallState {
+        bridge: BRIDGE.to_owned(),
+        exposed: networks(exposed),
+        router_port: 6783,
+        further_ports: Vec::new(),
+    }
 }
 
 /// A host with a container on the overlay, another machine behind `eth0`, and one on Docker's bridge. The host is the

@@ -14,6 +14,7 @@ mod bridge;
 mod expose;
 mod firewall;
 mod netns;
+mod network;
 mod port;
 mod support;
 mod tap;

@@ -27,6 +27,7 @@ fn reset_leaves_nothing_and_may_be_repeated() {
             bridge: BRIDGE.to_owned(),
             exposed: networks(&["10.1.1.100/24"]),
             router_port: 6783,
+            further_ports: Vec::new(),
         };
         firewall::apply(&state).await.unwrap();
         docker_forward::ensure(&state).await.unwrap();
@@ -47,7 +48,7 @@ fn reset_goes_on_after_an_error_and_reports_it() {
     let Some(host) = Host::new() else { return };
     host.sh("ip link add weave type veth peer name vethweplaaa");
     host.run(|| async {
-        firewall::apply(&FirewallState { bridge: BRIDGE.to_owned(), exposed: Vec::new(), router_port: 6783 })
+        firewall::apply(&FirewallState { bridge: BRIDGE.to_owned(), exposed: Vec::new(), router_port: 6783, further_ports: Vec::new() })
             .await
             .unwrap();
         let errors = reset(BRIDGE, TAP).await.unwrap_err();
