@@ -1,22 +1,28 @@
 //! From a TCP connection to a link both ends agree on (P2.1 to P2.9, P3).
 
+mod error;
+
+pub use error::HandshakeError;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use tokio::net::TcpStream;
-use wire::{Hello, Message, PeerName, Prelude, PreludeError, Refuse, RefuseCode, Uid, common_version};
+use wire::{Hello, Message, PeerName, Prelude, Refuse, RefuseCode, Uid, common_version};
 
 use crate::channel::Channel;
+use crate::congestion::Congestion;
+use crate::dial::Dialled;
+use crate::pace::CHUNK_MOST;
 use crate::password::{Exchange, Side};
+use crate::path::leave_unsent;
 use crate::secure::{Secured, secure};
 use crate::{Credentials, Password, tls};
 
 /// A handshake that takes longer is given up.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes that may wait unsent in the kernel (tcp(7), TCP_NOTSENT_LOWAT): one chunk of the writer.
-const UNSENT: u32 = 128 * 1024;
 
 /// What this peer says of itself in its hello.
 #[derive(Debug, Clone)]
@@ -52,6 +58,8 @@ pub struct Endpoint {
     pub versions: (u8, u8),
     /// What the hello says.
     pub hello: LocalHello,
+    /// How the links' sockets find out what the path can carry.
+    pub congestion: Congestion,
 }
 
 /// Whom the dialler expects.
@@ -81,45 +89,11 @@ pub struct Established {
     pub authenticated: bool,
     /// Exporter output for sessions (P4.2).
     pub session_secret: [u8; 32],
-    /// Its address.
+    /// Its address. Unspecified where only a proxy knows it.
     pub remote: SocketAddr,
+    /// Whether the connection goes through a proxy of ours.
+    pub proxied: bool,
     pub(crate) channel: Channel,
-}
-
-/// Why there is no link.
-#[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
-    /// The connection broke.
-    #[error("{}", connection_text(.0))]
-    Io(#[from] io::Error),
-    /// Something else than a router listens there, or another version's TLS.
-    #[error("TLS handshake failed: {0}")]
-    Tls(String),
-    /// It speaks TLS but not our protocol.
-    #[error("{0}")]
-    NotAPeer(PreludeError),
-    /// The other end said no.
-    #[error("refused by the other end: {0}")]
-    RefusedByPeer(Refuse),
-    /// We said no.
-    #[error("{0}")]
-    RefusedByUs(Refuse),
-    /// It broke the protocol.
-    #[error("the other end broke the protocol: {0}")]
-    Protocol(String),
-    /// It took too long.
-    #[error("no handshake within 10 s")]
-    Timeout,
-}
-
-impl HandshakeError {
-    /// The code of P2.9, if the error has one.
-    pub const fn code(&self) -> Option<RefuseCode> {
-        match self {
-            Self::RefusedByPeer(r) | Self::RefusedByUs(r) => r.known(),
-            Self::Io(_) | Self::Tls(_) | Self::NotAPeer(_) | Self::Protocol(_) | Self::Timeout => None,
-        }
-    }
 }
 
 impl Endpoint {
@@ -128,8 +102,20 @@ impl Endpoint {
     /// # Errors
     /// Says why there is no link; the other end has been told, where it could be.
     pub async fn dial(&self, tcp: TcpStream, expect: Expect) -> Result<Established, HandshakeError> {
+        self.dial_one_of(tcp, Dialled { expect, ..Dialled::default() }).await
+    }
+
+    /// The same for one of several connections that may all lead to the same peer, or for one that goes through a proxy.
+    ///
+    /// # Errors
+    /// As [`Endpoint::dial`].
+    pub async fn dial_one_of(
+        &self,
+        tcp: TcpStream,
+        dialled: Dialled<'_>,
+    ) -> Result<Established, HandshakeError> {
         let connection = self.credentials.client_connection(remote(&tcp)?.ip());
-        self.handshake(tcp, connection, Side::Dialler, expect).await
+        self.handshake(tcp, connection, Side::Dialler, dialled).await
     }
 
     /// Takes a connection that somebody else opened through the handshake.
@@ -138,22 +124,25 @@ impl Endpoint {
     /// As [`Endpoint::dial`].
     pub async fn accept(&self, tcp: TcpStream) -> Result<Established, HandshakeError> {
         let connection = self.credentials.server_connection();
-        self.handshake(tcp, connection, Side::Acceptor, Expect::default()).await
+        self.handshake(tcp, connection, Side::Acceptor, Dialled::default()).await
     }
 
-    async fn handshake(
+    pub(crate) async fn handshake(
         &self,
         tcp: TcpStream,
         connection: Result<tls::Connection, rustls::Error>,
         side: Side,
-        expect: Expect,
+        dialled: Dialled<'_>,
     ) -> Result<Established, HandshakeError> {
-        let remote = remote(&tcp)?;
+        let remote = match dialled.beyond_proxy {
+            Some(address) => address,
+            None => remote(&tcp)?,
+        };
         let connection = connection.map_err(|e| HandshakeError::Tls(e.to_string()))?;
         let handshake = async {
-            tune(&tcp)?;
+            tune(&tcp, &self.congestion)?;
             let secured = secure(tcp, connection).await?;
-            self.agree(secured, remote, side, expect).await
+            self.agree(secured, remote, side, &dialled).await
         };
         tokio::time::timeout(TIMEOUT, handshake).await.map_err(|_| HandshakeError::Timeout)?
     }
@@ -163,9 +152,9 @@ impl Endpoint {
         mut secured: Secured,
         remote: SocketAddr,
         side: Side,
-        expect: Expect,
+        dialled: &Dialled<'_>,
     ) -> Result<Established, HandshakeError> {
-        let result = self.agree_inner(&mut secured, remote, side, expect).await;
+        let result = self.agree_inner(&mut secured, remote, side, dialled).await;
         if let Err(HandshakeError::RefusedByUs(refuse)) = &result {
             secured.channel.refuse(refuse).await;
         }
@@ -180,6 +169,7 @@ impl Endpoint {
             authenticated: agreed.authenticated,
             session_secret: secured.session_secret,
             remote,
+            proxied: dialled.beyond_proxy.is_some(),
             channel: secured.channel,
         })
     }
@@ -189,8 +179,9 @@ impl Endpoint {
         secured: &mut Secured,
         remote: SocketAddr,
         side: Side,
-        expect: Expect,
+        dialled: &Dialled<'_>,
     ) -> Result<Agreed, HandshakeError> {
+        let expect = dialled.expect;
         let ours = self.prelude()?;
         let theirs = secured.channel.exchange_preludes(&ours).await?;
         if expect.public_key.is_some_and(|k| k != secured.public_key) {
@@ -211,7 +202,13 @@ impl Endpoint {
         })?;
         let authenticated = self.prove_password(secured, side, theirs.passwords).await?;
 
-        secured.channel.write(&Message::Hello(self.hello_for(remote))).await?;
+        let turn = match dialled.turn {
+            Some(turn) => Some(turn.take().await),
+            None => None,
+        };
+        // A proxy's address would tell the other end nothing about its own.
+        let seen = dialled.beyond_proxy.is_none().then_some(remote);
+        secured.channel.write(&Message::Hello(self.hello_for(seen))).await?;
         let Message::Hello(hello) = secured.channel.read().await? else {
             return Err(HandshakeError::Protocol("something else than a hello".into()));
         };
@@ -220,6 +217,9 @@ impl Endpoint {
                 RefuseCode::WrongPeer,
                 format!("expected another peer at {remote} than {}", hello.name),
             ));
+        }
+        if let Some(turn) = turn {
+            turn.keep();
         }
         Ok(Agreed { theirs, hello, version, our_nonce: ours.nonce, authenticated })
     }
@@ -280,7 +280,7 @@ impl Endpoint {
         })
     }
 
-    fn hello_for(&self, remote: SocketAddr) -> Hello {
+    fn hello_for(&self, seen: Option<SocketAddr>) -> Hello {
         let h = &self.hello;
         Hello {
             name: h.name,
@@ -289,7 +289,7 @@ impl Endpoint {
             port: h.port,
             transports: h.transports,
             udp_port: h.udp_port,
-            seen: Some(remote.to_string()),
+            seen: seen.map(|address| address.to_string()),
             program: Some(h.program.clone()),
             frame_max: Some(h.frame_max),
         }
@@ -311,10 +311,11 @@ struct Agreed {
     authenticated: bool,
 }
 
-/// Small messages leave at once, and what waits unsent in the kernel stays little: a control message cannot overtake it there.
-fn tune(tcp: &TcpStream) -> io::Result<()> {
+/// Small messages leave at once, and little waits unsent in the kernel.
+fn tune(tcp: &TcpStream, congestion: &Congestion) -> io::Result<()> {
     tcp.set_nodelay(true)?;
-    socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT)
+    congestion.apply(tcp)?;
+    leave_unsent(tcp, CHUNK_MOST)
 }
 
 /// The other end's address; a socket of both IP versions shows IPv4 as mapped IPv6.
@@ -332,13 +333,5 @@ fn versions(p: &Prelude) -> String {
         p.version_max.to_string()
     } else {
         format!("{} to {}", p.version_min, p.version_max)
-    }
-}
-
-fn connection_text(e: &io::Error) -> String {
-    match e.kind() {
-        io::ErrorKind::UnexpectedEof => "the other end closed the connection in the handshake".into(),
-        io::ErrorKind::ConnectionReset => "the other end reset the connection in the handshake".into(),
-        _ => format!("connection failed: {e}"),
     }
 }

@@ -7,20 +7,29 @@
 #![forbid(unsafe_code)]
 
 mod channel;
+mod congestion;
+mod dial;
+mod fair;
+mod flow;
 mod handshake;
 mod incoming;
 mod link;
+mod pace;
 mod password;
 mod path;
 mod queue;
 mod reader;
 mod record;
 mod secure;
+mod simultaneous;
 mod tls;
 mod writer;
 
+pub use congestion::{Congestion, CongestionError};
+pub use dial::{Dialled, Turn};
 pub use handshake::{Endpoint, Established, Expect, HandshakeError, LocalHello};
 pub use link::{Link, LinkEvent, LinkEvents};
 pub use password::{Password, PasswordError};
 pub use path::TlsPath;
-pub use tls::{Credentials, TlsError};
+pub use simultaneous::dial_simultaneous;
+pub use tls::{Credentials, Shown, ShownError, TlsError};

@@ -3,9 +3,10 @@
 use std::io;
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use packet::SuperFrame;
+use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use transport::{Batch, BatchEnd, Drop, FramePath, HopPath, PathCounters, PathKind};
@@ -60,7 +61,7 @@ impl TlsPath {
 
     /// Closes the path, then the link: after what waits of control messages, and the last word.
     pub(crate) fn end(&self, last_word: Option<Vec<u8>>) {
-        self.queue.close();
+        self.counters.drops.add(Drop::Closed, self.queue.close());
         if let Some(message) = last_word {
             self.queue.push_control(message, true);
         }
@@ -110,7 +111,14 @@ impl TlsPath {
 
     fn pump(&self) -> io::Result<Pumped> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.pump(&self.queue, |bytes| self.tcp.try_write(bytes))
+        let chunk = writer.chunk();
+        let pumped = writer.pump(Instant::now(), &self.queue, |bytes| self.tcp.try_write(bytes));
+        let taken = writer.taken();
+        self.counters.sent(taken.frames, taken.frame_bytes);
+        if writer.chunk() != chunk {
+            leave_unsent(self.tcp.as_ref(), writer.chunk())?;
+        }
+        pumped
     }
 
     /// Makes sure that a frame may go into the batch, and that the batch does not grow too long with it.
@@ -172,9 +180,7 @@ impl FramePath for TlsPath {
         if self.queue.is_closed() {
             self.counters.drops.add(Drop::Closed, batch.frames);
         } else if !self.send_now(batch) {
-            let queued = self.queue.push_frames(batch);
-            self.counters.sent(queued.frames, queued.frame_bytes);
-            self.counters.drops.add(Drop::QueueFull, queued.dropped);
+            self.counters.drops.add(Drop::QueueFull, self.queue.push_frames(batch));
             self.wake.notify_one();
         }
         batch.clear();
@@ -210,6 +216,12 @@ impl HopPath for TlsPath {
         end(1, record.len(), batch);
         Ok(())
     }
+}
+
+/// Bounds what may wait unsent in the kernel (tcp(7), TCP_NOTSENT_LOWAT): a control message cannot overtake it there.
+pub(crate) fn leave_unsent(tcp: &TcpStream, bytes: usize) -> io::Result<()> {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    socket2::SockRef::from(tcp).set_tcp_notsent_lowat(bytes)
 }
 
 /// Notes that a frame, or a relayed record, ends where the batch does.

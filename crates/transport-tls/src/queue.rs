@@ -1,20 +1,16 @@
 //! [`Queue`]: what waits for a link's writer.
 
 use std::collections::VecDeque;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use transport::{Batch, BatchEnd};
+use transport::Batch;
 
+use crate::fair::{Fair, Waiting};
+use crate::flow;
+use crate::pace::QUEUE_MOST;
 use crate::record::layout;
 
-/// Bytes of frames that may wait. At 1 Gb/s this is 4 ms; when they are reached, new frames are dropped (C4), which is what tells the
-/// senders inside to slow down.
-const FRAMES_LIMIT: usize = 512 * 1024;
-/// Frames are sealed in chunks of at most so many bytes, 128 KiB in whole records. A control message waits for no more than this, and
-/// what the kernel holds unsent (`handshake::UNSENT`).
-const CHUNK: usize = 8 * layout::FULL;
 /// Control messages that may wait. A peer that does not read for so long is not there.
 const CONTROL_LIMIT: usize = 1024;
 /// A buffer larger than this is given back by a link that is quiet, in bytes.
@@ -23,70 +19,27 @@ pub(crate) const KEEP: usize = 16 * 1024;
 /// Control messages and frames that wait. The lock is held for a copy at the longest, never while something is sealed or sent.
 #[derive(Default)]
 pub(crate) struct Queue {
-    waiting: Mutex<Waiting>,
+    inside: Mutex<Inside>,
     /// Whether the writer has something to do, so that frames must not pass by the queue. Changes under the lock only.
     pending: AtomicBool,
-    /// Content of frames that wait here, or that the writer took and has not sealed yet.
-    unsealed: AtomicUsize,
     closed: AtomicBool,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Inside {
     control: VecDeque<Vec<u8>>,
-    frames: Chunks,
+    frames: Fair,
+    /// Bytes of frames that may wait.
+    limit: Limit,
     key_update: bool,
     ending: Ending,
 }
 
-/// Frames laid out for sealing, in chunks.
-///
-/// A chunk ends where a frame ends: what is sent between two of them does not tear a message apart.
-#[derive(Default)]
-pub(crate) struct Chunks {
-    pub(crate) bytes: Vec<u8>,
-    /// Where the closed chunks end.
-    ends: VecDeque<usize>,
-    /// Where the last one begins, which is not closed.
-    base: usize,
-}
+struct Limit(usize);
 
-impl Chunks {
-    /// The next chunk that was not asked for yet.
-    pub(crate) fn next_end(&mut self) -> Option<usize> {
-        self.ends.pop_front()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.base = 0;
-    }
-
-    /// Gives the memory back, unless it is used.
-    pub(crate) fn shrink(&mut self) {
-        if self.bytes.is_empty() && self.bytes.capacity() > KEEP {
-            *self = Self::default();
-        }
-    }
-
-    fn close(&mut self) {
-        if self.bytes.len() > self.base {
-            layout::close(&mut self.bytes, self.base);
-            self.base = self.bytes.len();
-            self.ends.push_back(self.base);
-        }
-    }
-
-    /// Makes sure that a batch of this length stays in one chunk.
-    fn make_room(&mut self, batch: usize) {
-        if self.bytes.len() - self.base + batch > CHUNK {
-            self.close();
-        }
-    }
-
-    fn copy(&mut self, batch: &Batch, content: Range<usize>) {
-        layout::copy(&batch.bytes, content, &mut self.bytes, self.base);
+impl Default for Limit {
+    fn default() -> Self {
+        Self(QUEUE_MOST)
     }
 }
 
@@ -107,8 +60,8 @@ pub(crate) enum Work {
     KeyUpdate,
     /// One control message.
     Control(Vec<u8>),
-    /// The next of the frames that it took.
-    Frames,
+    /// Send the frames that were handed over.
+    Frames(Sent),
     /// Say that nothing more will come.
     Farewell,
     /// Wait.
@@ -117,58 +70,45 @@ pub(crate) enum Work {
     End,
 }
 
-/// What became of the frames of a batch.
+/// How much was handed to the writer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Queued {
-    /// Segments of those that wait now.
+pub(crate) struct Sent {
+    /// Segments of the frames.
     pub(crate) frames: u64,
-    /// Bytes of those, without what precedes a frame on the wire.
+    /// Bytes of these, without what precedes a frame on the wire.
     pub(crate) frame_bytes: u64,
-    /// Segments of those that found no room.
-    pub(crate) dropped: u64,
 }
 
 impl Queue {
     /// Queues a control message; `false` when there is no room, or the link ends. After the `last` one no other is taken.
     pub(crate) fn push_control(&self, message: Vec<u8>, last: bool) -> bool {
-        let mut waiting = self.lock();
-        if waiting.ending != Ending::No || (!last && waiting.control.len() >= CONTROL_LIMIT) {
+        let mut inside = self.lock();
+        if inside.ending != Ending::No || (!last && inside.control.len() >= CONTROL_LIMIT) {
             return false;
         }
-        waiting.control.push_back(message);
+        inside.control.push_back(message);
         if last {
-            waiting.ending = Ending::Soon;
+            inside.ending = Ending::Soon;
         }
         self.pending.store(true, Ordering::Release);
         true
     }
 
-    /// Queues the frames of a batch, laid out and not closed, as far as there is room: the newest are dropped, each by itself.
-    pub(crate) fn push_frames(&self, batch: &Batch) -> Queued {
-        let mut waiting = self.lock();
-        let (mut queued, mut taken) = (Queued::default(), self.unsealed.load(Ordering::Acquire));
-        let before = taken;
-        waiting.frames.make_room(batch.bytes.len());
-        let mut run: Range<usize> = 0..0;
-        let mut start = 0;
-        for &BatchEnd { at: end, frames, frame_bytes } in &batch.ends {
-            let len = end - start;
-            if taken + len <= FRAMES_LIMIT {
-                taken += len;
-                queued.frames += frames;
-                queued.frame_bytes += frame_bytes;
-                run.end = end;
-            } else {
-                queued.dropped += frames;
-                waiting.frames.copy(batch, run);
-                run = end..end;
-            }
-            start = end;
+    /// Queues the frames of a batch, laid out and not closed. Gives how many segments had to go for it, of these or of others.
+    pub(crate) fn push_frames(&self, batch: &Batch) -> u64 {
+        let mut inside = self.lock();
+        let limit = inside.limit.0;
+        let (mut start, mut dropped) = (0, 0);
+        for end in &batch.ends {
+            let mut bytes = Vec::with_capacity(end.at.saturating_sub(start));
+            layout::extract(&batch.bytes, start..end.at, &mut bytes);
+            let flow = flow::of(&bytes);
+            let waiting = Waiting { bytes, frames: end.frames, frame_bytes: end.frame_bytes };
+            dropped += inside.frames.push(flow, waiting, limit).iter().map(|lost| lost.frames).sum::<u64>();
+            start = end.at;
         }
-        waiting.frames.copy(batch, run);
-        self.unsealed.fetch_add(taken - before, Ordering::AcqRel);
         self.pending.store(true, Ordering::Release);
-        queued
+        dropped
     }
 
     /// The other end wants a key update before the next record with content (RFC 8446 section 4.6.3).
@@ -177,23 +117,21 @@ impl Queue {
         self.pending.store(true, Ordering::Release);
     }
 
-    /// No further frames are taken, and those that wait are gone.
-    pub(crate) fn close(&self) {
+    /// From now on so many bytes of frames may wait.
+    pub(crate) fn allow(&self, limit: usize) {
+        self.lock().limit = Limit(limit);
+    }
+
+    /// No further frames are taken, and those that wait are gone. Gives how many segments these were.
+    pub(crate) fn close(&self) -> u64 {
         self.closed.store(true, Ordering::Release);
-        let mut waiting = self.lock();
-        waiting.frames.close();
-        let mut start = 0;
-        while let Some(end) = waiting.frames.next_end() {
-            self.sealed(layout::closed_content_len(end - start));
-            start = end;
-        }
-        waiting.frames = Chunks::default();
+        self.lock().frames.clear()
     }
 
     /// Lets the writer end once the control messages that wait are out.
     pub(crate) fn end(&self) {
-        let mut waiting = self.lock();
-        waiting.ending = waiting.ending.max(Ending::Soon);
+        let mut inside = self.lock();
+        inside.ending = inside.ending.max(Ending::Soon);
         self.pending.store(true, Ordering::Release);
     }
 
@@ -211,118 +149,147 @@ impl Queue {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// What to do next; control goes first. `rest` says that the writer still has frames to seal; if it has none, it gets those that
-    /// wait here in exchange for the empty `spare`.
-    pub(crate) fn next(&self, rest: bool, spare: &mut Chunks) -> Work {
-        let mut waiting = self.lock();
-        if std::mem::take(&mut waiting.key_update) {
+    /// What to do next; control goes first. Frames are laid out in `out`, which is empty: about `chunk` bytes, whole messages, so
+    /// that what is sent between two chunks tears none apart.
+    pub(crate) fn next(&self, chunk: usize, out: &mut Vec<u8>) -> Work {
+        let mut inside = self.lock();
+        if std::mem::take(&mut inside.key_update) {
             return Work::KeyUpdate;
         }
-        if let Some(message) = waiting.control.pop_front() {
+        if let Some(message) = inside.control.pop_front() {
             return Work::Control(message);
         }
-        match waiting.ending {
+        match inside.ending {
             Ending::Soon => {
-                waiting.ending = Ending::Done;
+                inside.ending = Ending::Done;
                 return Work::Farewell;
             }
             Ending::Done => return Work::End,
             Ending::No => {}
         }
-        if !rest && !waiting.frames.bytes.is_empty() {
-            waiting.frames.close();
-            std::mem::swap(&mut waiting.frames, spare);
-            return Work::Frames;
+        let mut sent = Sent::default();
+        while out.len() < chunk
+            && let Some(Waiting { bytes, frames, frame_bytes }) = inside.frames.pop()
+        {
+            layout::append(out, 0, &bytes);
+            sent.frames += frames;
+            sent.frame_bytes += frame_bytes;
         }
-        if rest {
-            return Work::Frames;
+        if sent != Sent::default() {
+            layout::close(out, 0);
+            return Work::Frames(sent);
         }
         self.pending.store(false, Ordering::Release);
         Work::Nothing
     }
 
-    /// Says how much content of frames no longer waits.
-    pub(crate) fn sealed(&self, content: usize) {
-        self.unsealed.fetch_sub(content, Ordering::AcqRel);
-    }
-
     /// Gives the memory back; for a link that is quiet.
     pub(crate) fn rest(&self) {
-        self.lock().frames.shrink();
+        let mut inside = self.lock();
+        if inside.frames.is_empty() {
+            inside.frames.clear();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use transport::BatchEnd;
+
     use super::*;
 
-    /// Frames of these lengths, filled with their number, each standing for two segments.
+    const CHUNK: usize = 128 * 1024;
+
+    /// Messages of these lengths, filled with their number, each standing for two segments. They are of one flow.
     pub(crate) fn batch(lengths: &[usize]) -> Batch {
+        filled(0, lengths)
+    }
+
+    fn filled(first: u8, lengths: &[usize]) -> Batch {
         let mut batch = Batch::new();
         let mut end = 0;
         for (i, len) in lengths.iter().enumerate() {
-            layout::append(&mut batch.bytes, 0, &vec![i as u8; *len]);
+            layout::append(&mut batch.bytes, 0, &vec![first + i as u8; *len]);
             end += len;
             batch.ends.push(BatchEnd { at: end, frames: 2, frame_bytes: *len as u64 - 1 });
         }
         batch
     }
 
-    fn content(mut chunks: Chunks) -> Vec<u8> {
-        let (mut out, mut start) = (Vec::new(), 0);
-        while let Some(end) = chunks.next_end() {
-            for record in chunks.bytes[start..end].chunks(layout::FULL) {
-                out.extend_from_slice(&record[crate::record::HEADER..record.len() - crate::record::TRAILER]);
-            }
-            assert!(end - start <= CHUNK);
-            start = end;
+    fn content(records: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for record in records.chunks(layout::FULL) {
+            out.extend_from_slice(&record[crate::record::HEADER..record.len() - crate::record::TRAILER]);
         }
         out
     }
 
-    #[test]
-    fn what_finds_no_room_is_dropped_frame_by_frame() {
-        let queue = Queue::default();
-        for _ in 0..8 {
-            let full = queue.push_frames(&batch(&[32_000, 33_000]));
-            assert_eq!(full, Queued { frames: 4, frame_bytes: 64_998, dropped: 0 });
+    /// Everything that waits.
+    fn drain(queue: &Queue, chunk: usize) -> (Vec<u8>, u64) {
+        let (mut all, mut frames, mut out) = (Vec::new(), 0, Vec::new());
+        loop {
+            out.clear();
+            match queue.next(chunk, &mut out) {
+                Work::Frames(sent) => frames += sent.frames,
+                work => {
+                    assert_eq!(work, Work::Nothing);
+                    return (all, frames);
+                }
+            }
+            all.extend(content(&out));
         }
-        // 4288 bytes are left.
-        let last = queue.push_frames(&batch(&[3000, 60_000, 1000, 2000, 288]));
-        assert_eq!(last, Queued { frames: 6, frame_bytes: 4285, dropped: 4 });
-        let mut taken = Chunks::default();
-        assert_eq!(queue.next(false, &mut taken), Work::Frames);
-        let content = content(taken);
-        assert_eq!(content.len(), 524_288);
-        let tail = [vec![0; 3000], vec![2; 1000], vec![4; 288]].concat();
-        assert!(content[520_000..] == tail, "the frames that stay are whole and in order");
-        // Taken is not sealed: there is no room yet.
-        assert_eq!(queue.push_frames(&batch(&[60])).dropped, 2);
-        queue.sealed(1000);
-        assert_eq!(queue.push_frames(&batch(&[60])).dropped, 0);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_the_rest_is_whole() {
+        let queue = Queue::default();
+        queue.allow(200_000);
+        let (mut dropped, mut pushed) = (0, 0);
+        for _ in 0..10 {
+            // Types of P2.7: a frame, a relayed record and a group frame, of three flows.
+            dropped += queue.push_frames(&filled(0x40, &[30_000, 1000, 200]));
+            pushed += 6;
+        }
+        assert!(dropped > 0);
+        let (bytes, frames) = drain(&queue, CHUNK);
+        assert_eq!(frames + dropped, pushed);
+        assert!(bytes.len() <= 200_000);
+        let count = |filling: u8| bytes.iter().filter(|b| **b == filling).count();
+        assert_eq!((count(0x41), count(0x42)), (10_000, 2000), "the small flows lose nothing");
+        assert_eq!(count(0x40) % 30_000, 0, "whole frames");
+    }
+
+    #[test]
+    fn a_chunk_is_about_as_long_as_it_is_wanted() {
+        let queue = Queue::default();
+        (0..20).for_each(|_| assert_eq!(queue.push_frames(&batch(&[9000])), 0));
+        let mut out = Vec::new();
+        assert_eq!(queue.next(16 * 1024, &mut out), Work::Frames(Sent { frames: 4, frame_bytes: 2 * 8999 }));
+        assert_eq!(content(&out).len(), 18_000);
     }
 
     #[test]
     fn control_goes_before_frames_and_the_farewell_after_the_last_word() {
-        let (queue, mut frames) = (Queue::default(), Chunks::default());
+        let (queue, mut out) = (Queue::default(), Vec::new());
         queue.push_frames(&batch(&[60]));
         assert!(queue.push_control(vec![1], false));
         queue.want_key_update();
-        assert_eq!(queue.next(false, &mut frames), Work::KeyUpdate);
-        assert_eq!(queue.next(false, &mut frames), Work::Control(vec![1]));
-        assert_eq!(queue.next(false, &mut frames), Work::Frames);
+        assert_eq!(queue.next(CHUNK, &mut out), Work::KeyUpdate);
+        assert_eq!(queue.next(CHUNK, &mut out), Work::Control(vec![1]));
+        assert_eq!(queue.next(CHUNK, &mut out), Work::Frames(Sent { frames: 2, frame_bytes: 59 }));
         assert!(queue.is_pending());
-        assert_eq!(queue.next(false, &mut frames), Work::Nothing);
+        out.clear();
+        assert_eq!(queue.next(CHUNK, &mut out), Work::Nothing);
         assert!(!queue.is_pending());
         assert!(queue.push_control(vec![2], true));
         assert!(!queue.push_control(vec![3], false), "nothing follows the last word");
-        assert_eq!(queue.next(false, &mut frames), Work::Control(vec![2]));
-        assert_eq!(queue.next(false, &mut frames), Work::Farewell);
-        assert_eq!(queue.next(false, &mut frames), Work::End);
+        assert_eq!(queue.next(CHUNK, &mut out), Work::Control(vec![2]));
+        assert_eq!(queue.next(CHUNK, &mut out), Work::Farewell);
+        assert_eq!(queue.next(CHUNK, &mut out), Work::End);
     }
 
     #[test]
@@ -334,13 +301,12 @@ pub(crate) mod tests {
 
     #[test]
     fn closing_forgets_frames_and_keeps_control() {
-        let (queue, mut frames) = (Queue::default(), Chunks::default());
+        let (queue, mut out) = (Queue::default(), Vec::new());
         queue.push_frames(&batch(&[50_000]));
         queue.push_control(vec![1], false);
-        queue.close();
+        assert_eq!(queue.close(), 2);
         queue.end();
-        assert_eq!(queue.unsealed.load(Ordering::Relaxed), 0);
-        assert_eq!(queue.next(false, &mut frames), Work::Control(vec![1]));
-        assert_eq!(queue.next(false, &mut frames), Work::Farewell);
+        assert_eq!(queue.next(CHUNK, &mut out), Work::Control(vec![1]));
+        assert_eq!(queue.next(CHUNK, &mut out), Work::Farewell);
     }
 }

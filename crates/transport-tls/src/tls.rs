@@ -1,5 +1,9 @@
 //! TLS with raw public keys (P2.1, P2.2).
 
+mod shown;
+
+pub use shown::{Shown, ShownError};
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -37,6 +41,8 @@ pub struct TlsError(#[from] Error);
 pub struct Credentials {
     client: ClientConfig,
     server: ServerConfig,
+    /// Sent where the operator wants one.
+    server_name: Option<ServerName<'static>>,
 }
 
 impl Credentials {
@@ -66,17 +72,31 @@ impl Credentials {
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key)));
-        server.alpn_protocols = vec![ALPN.to_vec()];
+        // P2.2: whatever the dialler offers, so that only its end has to be told what to look like.
+        server.alpn_protocols = Vec::new();
         server.send_tls13_tickets = 0;
-        Ok(Self { client, server })
+        Ok(Self { client, server, server_name: None })
+    }
+
+    /// Has the dialling side show something else than its usual self to those who watch.
+    #[must_use]
+    pub fn showing(mut self, shown: Shown) -> Self {
+        let Shown { server_name, alpn } = shown;
+        self.client.enable_sni = server_name.is_some();
+        self.server_name = server_name.map(ServerName::DnsName);
+        if !alpn.is_empty() {
+            self.client.alpn_protocols = alpn.into_iter().map(String::into_bytes).collect();
+        }
+        self
     }
 
     /// A handshake towards whoever listens at `address`.
     pub(crate) fn client_connection(&self, address: IpAddr) -> Result<Connection, Error> {
         let (mut config, secrets) = (self.client.clone(), Arc::new(Secrets::default()));
         config.key_log = Arc::clone(&secrets) as Arc<dyn KeyLog>;
-        // P2.2: no server name is sent; rustls wants one all the same.
-        let tls = ClientConnection::new(Arc::new(config), ServerName::from(address))?.into();
+        // Without one to send rustls wants a name all the same.
+        let name = self.server_name.clone().unwrap_or_else(|| ServerName::from(address));
+        let tls = ClientConnection::new(Arc::new(config), name)?.into();
         Ok(Connection { tls, secrets })
     }
 

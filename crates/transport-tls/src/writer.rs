@@ -1,9 +1,11 @@
 //! [`Writer`]: seals and sends, without waiting and without knowing the socket.
 
 use std::io::{self, ErrorKind};
+use std::time::Instant;
 
-use crate::queue::{Chunks, KEEP, Queue, Work};
-use crate::record::{Alert, RecordError, RecordSealer, layout};
+use crate::pace::Pace;
+use crate::queue::{KEEP, Queue, Sent, Work};
+use crate::record::{Alert, RecordError, RecordSealer};
 
 /// Chunks sent before other tasks get their turn.
 const CHUNKS_A_TURN: usize = 4;
@@ -15,13 +17,15 @@ const QUIET: u8 = 8;
 /// Records are sent in the order they are sealed: something new is sealed only when all that is sealed has been taken by the kernel.
 pub(crate) struct Writer {
     sealer: RecordSealer,
-    /// Closed records with frames: sealed up to `sealed`, sent up to `sent`.
-    frames: Chunks,
-    sealed: usize,
+    /// Sealed records with frames, sent up to `sent`.
+    frames: Vec<u8>,
     sent: usize,
     /// Everything else that is sealed, sent up to `control_sent`.
     control: Vec<u8>,
     control_sent: usize,
+    pace: Pace,
+    /// Frames taken from the queue and not yet counted.
+    taken: Sent,
     quiet: u8,
     failed: Option<io::Error>,
 }
@@ -43,11 +47,12 @@ impl Writer {
     pub(crate) fn new(sealer: RecordSealer) -> Self {
         Self {
             sealer,
-            frames: Chunks::default(),
-            sealed: 0,
+            frames: Vec::new(),
             sent: 0,
             control: Vec::new(),
             control_sent: 0,
+            pace: Pace::default(),
+            taken: Sent::default(),
             quiet: 0,
             failed: None,
         }
@@ -55,11 +60,7 @@ impl Writer {
 
     /// Whether frames may go out directly: nothing is under way before them, and no key update is due.
     pub(crate) fn is_free(&self, queue: &Queue) -> bool {
-        self.unsent().is_empty()
-            && self.sealed == self.frames.bytes.len()
-            && !queue.is_pending()
-            && !self.sealer.update_due()
-            && self.failed.is_none()
+        self.unsent().is_empty() && !queue.is_pending() && !self.sealer.update_due() && self.failed.is_none()
     }
 
     /// Seals a batch of closed records where it lies, and sends it. What the kernel does not take stays here; `false` then.
@@ -85,32 +86,66 @@ impl Writer {
             return Ok(true);
         }
         self.frames.clear();
-        self.frames.bytes.extend_from_slice(&records[sent..]);
-        (self.sealed, self.sent) = (self.frames.bytes.len(), 0);
+        self.frames.extend_from_slice(&records[sent..]);
+        self.sent = 0;
         Ok(false)
     }
 
-    /// Goes on sending: first what is sealed, then control messages, then frames.
+    /// Goes on sending: first what is sealed, then control messages, then frames. Tells the queue how much may wait.
     ///
     /// # Errors
     /// When the connection is broken.
     pub(crate) fn pump(
         &mut self,
+        now: Instant,
         queue: &Queue,
-        mut send: impl FnMut(&[u8]) -> io::Result<usize>,
+        send: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<Pumped> {
         if let Some(e) = self.failed.take() {
             return Err(e);
         }
+        let mut bytes = 0;
+        let pumped = self.send_on(queue, send, &mut bytes)?;
+        match pumped {
+            Pumped::More | Pumped::Blocked => {
+                self.pace.took(now, bytes);
+                queue.allow(self.pace.queue());
+            }
+            Pumped::Idle | Pumped::Ended => self.pace.idle(),
+        }
+        Ok(pumped)
+    }
+
+    /// Bytes to leave unsent in the kernel.
+    pub(crate) fn chunk(&self) -> usize {
+        self.pace.chunk()
+    }
+
+    /// The frames taken since this was last asked.
+    pub(crate) fn taken(&mut self) -> Sent {
+        std::mem::take(&mut self.taken)
+    }
+
+    fn send_on(
+        &mut self,
+        queue: &Queue,
+        mut send: impl FnMut(&[u8]) -> io::Result<usize>,
+        bytes: &mut usize,
+    ) -> io::Result<Pumped> {
         let mut chunks = 0;
         loop {
             while !self.unsent().is_empty() {
-                match send(self.unsent()) {
+                let sent = match send(self.unsent()) {
                     Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                    Ok(n) if self.sent < self.sealed => self.sent += n,
-                    Ok(n) => self.control_sent += n,
+                    Ok(n) => n,
                     Err(e) if would_block(&e) => return Ok(Pumped::Blocked),
                     Err(e) => return Err(e),
+                };
+                *bytes += sent;
+                if self.sent < self.frames.len() {
+                    self.sent += sent;
+                } else {
+                    self.control_sent += sent;
                 }
             }
             if chunks == CHUNKS_A_TURN {
@@ -144,30 +179,17 @@ impl Writer {
             self.sealer.append_key_update(&mut self.control)?;
             return Ok(None);
         }
-        let rest = self.sealed < self.frames.bytes.len();
-        if !rest {
-            self.frames.clear();
-            (self.sealed, self.sent) = (0, 0);
-        }
-        match queue.next(rest, &mut self.frames) {
+        self.frames.clear();
+        self.sent = 0;
+        match queue.next(self.pace.chunk(), &mut self.frames) {
             Work::KeyUpdate => self.sealer.append_key_update(&mut self.control)?,
             Work::Control(message) => self.sealer.append(&message, &mut self.control)?,
-            Work::Farewell => {
-                let mut start = self.sealed;
-                while let Some(end) = self.frames.next_end() {
-                    queue.sealed(layout::closed_content_len(end - start));
-                    start = end;
-                }
-                self.frames.bytes.truncate(self.sealed);
-                self.sealer.append_alert(Alert::CLOSE_NOTIFY, &mut self.control)?;
-            }
-            Work::Frames => {
+            Work::Farewell => self.sealer.append_alert(Alert::CLOSE_NOTIFY, &mut self.control)?,
+            Work::Frames(sent) => {
                 self.quiet = 0;
-                let Some(end) = self.frames.next_end() else { return Ok(None) };
-                let chunk = self.frames.bytes.get_mut(self.sealed..end).unwrap_or_default();
-                self.sealer.seal(chunk)?;
-                queue.sealed(layout::closed_content_len(chunk.len()));
-                self.sealed = end;
+                self.taken.frames += sent.frames;
+                self.taken.frame_bytes += sent.frame_bytes;
+                self.sealer.seal(&mut self.frames)?;
             }
             Work::Nothing => {
                 self.rest(queue);
@@ -182,14 +204,16 @@ impl Writer {
         if self.quiet < QUIET {
             self.quiet += 1;
         } else {
-            self.frames.shrink();
+            if self.frames.capacity() > KEEP {
+                self.frames = Vec::new();
+            }
             queue.rest();
         }
     }
 
     fn unsent(&self) -> &[u8] {
-        if self.sent < self.sealed {
-            &self.frames.bytes[self.sent..self.sealed]
+        if self.sent < self.frames.len() {
+            &self.frames[self.sent..]
         } else {
             &self.control[self.control_sent..]
         }

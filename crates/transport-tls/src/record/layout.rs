@@ -46,21 +46,15 @@ pub(crate) const fn content_len(records: usize) -> usize {
     records / FULL * MAX_CONTENT + if filled == 0 { 0 } else { filled - HEADER }
 }
 
-/// How much content closed records hold.
-pub(crate) const fn closed_content_len(records: usize) -> usize {
-    let filled = records % FULL;
-    records / FULL * MAX_CONTENT + if filled == 0 { 0 } else { filled - HEADER - TRAILER }
-}
-
-/// Copies part of the content of unclosed records to the end of others, which begin at `base`.
-pub(crate) fn copy(from: &[u8], range: Range<usize>, to: &mut Vec<u8>, base: usize) {
+/// Appends part of the content of unclosed records to `to`.
+pub(crate) fn extract(from: &[u8], range: Range<usize>, to: &mut Vec<u8>) {
     let mut at = range.start;
     while at < range.end {
         let (record, offset) = (at / MAX_CONTENT, at % MAX_CONTENT);
         let len = (MAX_CONTENT - offset).min(range.end - at);
         let start = record * FULL + HEADER + offset;
         let Some(part) = from.get(start..start + len) else { return };
-        append(to, base, part);
+        to.extend_from_slice(part);
         at += len;
     }
 }

@@ -1,5 +1,7 @@
 //! The writer against sockets that take little, nothing, or break.
 
+use std::sync::LazyLock;
+
 use transport::{Batch, BatchEnd};
 use wire::MAX_MESSAGE;
 use zeroize::Zeroizing;
@@ -7,7 +9,10 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::incoming::{Incoming, Progress};
 use crate::queue::tests::batch;
-use crate::record::{RecordOpener, Suite, TrafficSecret};
+use crate::record::{RecordOpener, Suite, TrafficSecret, layout};
+
+/// Time stands still, so that no pace is measured.
+static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A socket that takes `step` bytes a call as long as it has `room`, and the peer behind it.
 struct Socket {
@@ -79,7 +84,7 @@ fn flush(writer: &mut Writer, queue: &Queue, lengths: &[usize], first: u8, socke
         layout::close(&mut batch.bytes, 0);
         writer.direct(&mut batch.bytes, |b| socket.send(b)).unwrap();
     } else {
-        assert_eq!(queue.push_frames(&batch).dropped, 0);
+        assert_eq!(queue.push_frames(&batch), 0);
     }
     expected
 }
@@ -104,11 +109,11 @@ fn order_holds_over_a_socket_that_takes_little_at_a_time() {
             expected.extend(flush(&mut writer, &queue, &lengths, round as u8, &mut socket));
             socket.room += 3000;
             if round % 3 == 2 {
-                writer.pump(&queue, |b| socket.send(b)).unwrap();
+                writer.pump(*NOW, &queue, |b| socket.send(b)).unwrap();
             }
         }
         socket.room = usize::MAX;
-        while writer.pump(&queue, |b| socket.send(b)).unwrap() != Pumped::Idle {}
+        while writer.pump(*NOW, &queue, |b| socket.send(b)).unwrap() != Pumped::Idle {}
         let (content, ..) = socket.read();
         assert!(content == expected, "{step}: {} of {} bytes", content.len(), expected.len());
         assert!(writer.is_free(&queue));
@@ -120,6 +125,7 @@ fn a_control_message_waits_for_one_chunk_at_most_and_tears_no_frame_apart() {
     // Sizes that share no boundary with records or chunks.
     for len in [60, 7001, 50_003, 65_551] {
         let (mut writer, queue, mut socket) = (writer(), Queue::default(), Socket::new(10, usize::MAX));
+        queue.allow(1024 * 1024);
         let frame = [&u32::to_be_bytes(len as u32 - 4)[..], &vec![0xf0; len - 4]].concat();
         let mut frames = 0;
         while frames * len < 400_000 {
@@ -134,13 +140,13 @@ fn a_control_message_waits_for_one_chunk_at_most_and_tears_no_frame_apart() {
                 layout::close(&mut batch.bytes, 0);
                 writer.direct(&mut batch.bytes, |b| socket.send(b)).unwrap();
             } else {
-                assert_eq!(queue.push_frames(&batch).dropped, 0);
+                assert_eq!(queue.push_frames(&batch), 0);
             }
         }
         let (mut asked, mut sent_when_asked) = (0, Vec::new());
         while {
             socket.room = 9000;
-            writer.pump(&queue, |b| socket.send(b)).unwrap() != Pumped::Idle
+            writer.pump(*NOW, &queue, |b| socket.send(b)).unwrap() != Pumped::Idle
         } {
             if asked < 30 {
                 sent_when_asked.push(socket.bytes.len());
@@ -174,7 +180,7 @@ fn a_farewell_goes_out_after_what_is_half_sent_and_before_what_waits() {
     queue.close();
     assert!(queue.push_control(b"bye".to_vec(), true));
     socket.room = usize::MAX;
-    assert_eq!(writer.pump(&queue, |b| socket.send(b)).unwrap(), Pumped::Ended);
+    assert_eq!(writer.pump(*NOW, &queue, |b| socket.send(b)).unwrap(), Pumped::Ended);
     let (content, _, closed) = socket.read();
     assert!(content == [&[1; 50_000][..], b"bye"].concat() && closed);
 }
@@ -185,7 +191,7 @@ fn the_other_ends_wish_for_a_key_update_is_met_before_further_frames() {
     queue.want_key_update();
     let expected = flush(&mut writer, &queue, &[500], 1, &mut socket);
     assert!(socket.bytes.is_empty(), "not past the queue");
-    while writer.pump(&queue, |b| socket.send(b)).unwrap() != Pumped::Idle {}
+    while writer.pump(*NOW, &queue, |b| socket.send(b)).unwrap() != Pumped::Idle {}
     assert_eq!(socket.read(), (expected, 2, false));
 }
 
@@ -193,14 +199,14 @@ fn the_other_ends_wish_for_a_key_update_is_met_before_further_frames() {
 fn a_long_control_message_and_a_broken_socket_are_survived() {
     let (mut writer, queue, mut socket) = (writer(), Queue::default(), Socket::new(usize::MAX, 5000));
     queue.push_control(vec![7; MAX_MESSAGE], false);
-    while writer.pump(&queue, |b| socket.send(b)).unwrap() != Pumped::Idle {}
+    while writer.pump(*NOW, &queue, |b| socket.send(b)).unwrap() != Pumped::Idle {}
     assert_eq!(socket.read().0.len(), MAX_MESSAGE);
     let mut records = batch(&[60]).bytes;
     layout::close(&mut records, 0);
     let broken = |_: &[u8]| Err(io::Error::from(ErrorKind::BrokenPipe));
     assert_eq!(writer.direct(&mut records, broken).unwrap_err().kind(), ErrorKind::BrokenPipe);
     assert!(!writer.is_free(&queue), "nothing is sent after a record that was lost");
-    let error = writer.pump(&queue, |b| socket.send(b)).unwrap_err();
+    let error = writer.pump(*NOW, &queue, |b| socket.send(b)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BrokenPipe, "the task hears of it");
 }
 
@@ -211,7 +217,7 @@ fn a_quiet_writer_gives_its_buffers_back() {
     socket.room = usize::MAX;
     for _ in 0..=QUIET + 1 {
         queue.push_control(vec![1; 13], false);
-        while writer.pump(&queue, |b| socket.send(b)).unwrap() != Pumped::Idle {}
+        while writer.pump(*NOW, &queue, |b| socket.send(b)).unwrap() != Pumped::Idle {}
     }
-    assert_eq!(writer.frames.bytes.capacity(), 0);
+    assert_eq!(writer.frames.capacity(), 0);
 }

@@ -3,7 +3,9 @@
 
 use tokio::net::{TcpListener, TcpStream};
 use transport::{FrameSink, Outbox, TapFrame};
-use transport_tls::{Credentials, Endpoint, Established, Expect, HandshakeError, LocalHello, Password};
+use transport_tls::{
+    Congestion, Credentials, Endpoint, Established, Expect, HandshakeError, LocalHello, Password,
+};
 use wire::{GroupHeader, Hops, PeerName, Uid};
 
 /// An endpoint whose identity, name and UID follow from `n`.
@@ -24,6 +26,7 @@ pub(crate) fn endpoint(n: u8, passwords: &[&str]) -> Endpoint {
             frame_max: 1390,
             program: "test".into(),
         },
+        congestion: Congestion::default(),
     }
 }
 

@@ -1,6 +1,10 @@
 //! Who is let in, who is not, and that both ends are told why.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod shown;
+mod simultaneous;
+mod turns;
 
 use common::{Nowhere, endpoint, handshake, public_key};
 use transport_tls::{Expect, HandshakeError, LinkEvent};
