@@ -18,7 +18,7 @@ const LASTING: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// What a network gets to come to rest before something is done to it: those who were out of reach are forgotten, and
 /// links that nobody needs are closed.
-const REST: Duration = Duration::from_secs(100);
+const REST: Duration = Duration::from_secs(75);
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -142,12 +142,12 @@ impl Measured<'_> {
                 (0..n).for_each(|peer| m.world.kill(peer));
                 (0..n).for_each(|peer| m.world.start(peer));
             }),
-            Scenario::Flap => self.measure_over(30, |m| {
+            Scenario::Flap => self.measure_over(10, |m| {
                 m.world.kill(0);
                 m.world.run_for(Duration::from_millis(500));
                 m.world.start(0);
             }),
-            Scenario::Loss => self.measure_over(30, |m| {
+            Scenario::Loss => self.measure_over(10, |m| {
                 let links: Vec<_> = truth::links(m.world).into_iter().collect();
                 let lost = (links.len() / 100).max(1);
                 (0..lost).for_each(|_| {
@@ -164,9 +164,9 @@ impl Measured<'_> {
             Scenario::Change => self.change(),
             Scenario::Steady => {
                 let before = self.world.sent();
-                self.world.run_for(Duration::from_secs(60));
+                self.world.run_for(Duration::from_secs(30));
                 self.figures.sent = self.world.sent() - before;
-                self.figures.lasted = Duration::from_secs(60);
+                self.figures.lasted = Duration::from_secs(30);
                 self.await_agreement();
             }
         }

@@ -27,6 +27,13 @@ pub fn status(report: &Report) -> String {
     page.line("Encryption", "enabled");
     page.line("Authentication", &authentication(router));
     page.line("Transport", &router.transport.to_string());
+    // The usual port alone is nothing to tell.
+    if router.listening.len() > 1 {
+        page.line("Listening", &router.listening.join(" "));
+    }
+    if !router.http_proxy.is_empty() {
+        page.line("Proxy", &router.http_proxy);
+    }
     page.line("PeerDiscovery", if router.discovery { "enabled" } else { "disabled" });
     page.line("Targets", &router.targets.len().to_string());
     page.line("Connections", &connection_counts(&router.connections));

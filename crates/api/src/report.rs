@@ -48,6 +48,12 @@ pub struct RouterReport {
     pub host: String,
     /// TCP and UDP port.
     pub port: u16,
+    /// Local addresses and TCP ports on which links are accepted.
+    #[serde(default)]
+    pub listening: Vec<String>,
+    /// The HTTP proxy that links may go through, without user and password; empty when there is none.
+    #[serde(default)]
+    pub http_proxy: String,
     /// When the router started, in seconds since 1970.
     pub started: u64,
     /// How peers prove that they may join.

@@ -38,6 +38,8 @@ fn router() -> RouterReport {
         interface: "weave".into(),
         host: String::new(),
         port: 6783,
+        listening: vec!["*:6783".into()],
+        http_proxy: String::new(),
         started: 1_800_000_000,
         authentication: Authentication::Password,
         passwords: 1,

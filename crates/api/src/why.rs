@@ -22,6 +22,12 @@ pub struct WhyReport {
     pub candidates: Vec<CandidateReport>,
     /// Where others see this host over UDP.
     pub seen: Vec<SeenReport>,
+    /// What the router in front of this host says to letting others in, where it is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_mapping: Option<String>,
+    /// What NATs in front of both hosts mean for the direct way, where it does not work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat: Option<String>,
     /// How frames changed their way, the latest first.
     pub changes: Vec<ChangeReport>,
 }
@@ -121,6 +127,9 @@ pub fn why(report: &WhyReport) -> String {
     {
         say("    a NAT in front of it gives each peer another address: to be reached directly, others must be reachable themselves".into());
     }
+    for text in report.port_mapping.iter().chain(&report.nat) {
+        say(format!("  {text}"));
+    }
     for one in &report.changes {
         let name = |t: Option<Transport>| t.map_or_else(|| "nothing".to_owned(), |t| t.to_string());
         say(format!("  {} s ago from {} to {}: {}", one.secs_ago, name(one.from), name(one.to), one.reason));
@@ -146,6 +155,8 @@ mod tests {
             seen: ["203.0.113.7:1", "203.0.113.7:2"]
                 .map(|address| SeenReport { address: address.into(), by: router.routes[0].hops[0].clone() })
                 .into(),
+            port_mapping: Some("the router maps no port".into()),
+            nat: Some("both are behind NATs".into()),
             changes: vec![ChangeReport {
                 secs_ago: 9,
                 from: None,
@@ -167,6 +178,8 @@ mod tests {
   this host is seen at 203.0.113.7:1 by 7a:00:00:00:00:02(host2)
   this host is seen at 203.0.113.7:2 by 7a:00:00:00:00:02(host2)
     a NAT in front of it gives each peer another address: to be reached directly, others must be reachable themselves
+  the router maps no port
+  both are behind NATs
   9 s ago from nothing to relay: keys were agreed on
 ";
         assert_eq!(why(&report()), expected);
@@ -180,6 +193,8 @@ mod tests {
             route: None,
             candidates: Vec::new(),
             seen: Vec::new(),
+            port_mapping: None,
+            nat: None,
             changes: Vec::new(),
             ..report()
         };

@@ -3,7 +3,7 @@
 //! `launch` starts this same program anew, waits for one line on its stdout, the peer name, and is done. When stdout
 //! ends without a line the daemon has failed, and its last words are in the log.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -12,6 +12,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
+
+use serde::Serialize;
 
 use crate::args::Place;
 use crate::descriptors;
@@ -34,7 +36,11 @@ pub(crate) fn needs_root(verb: &str) -> Result<(), Failure> {
 }
 
 /// Starts the daemon in the background, and returns its peer name when it serves.
-pub(crate) fn spawn(place: &Place, arguments: &[OsString], passwords: &[String]) -> Result<String, Failure> {
+pub(crate) fn spawn(
+    place: &Place,
+    arguments: &[OsString],
+    secrets: &impl Serialize,
+) -> Result<String, Failure> {
     make_directory(&place.run_dir)?;
     let log_path = place.log();
     let (log, begin) = open_log(&log_path)?;
@@ -42,13 +48,16 @@ pub(crate) fn spawn(place: &Place, arguments: &[OsString], passwords: &[String])
     let mut command = Command::new("/proc/self/exe");
     command.arg0("weave").args(arguments).current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"WEAVE_")) {
-        // All they said is among the arguments; the password would stay readable in /proc.
+    let is_spent = |name: &OsStr| {
+        name.as_encoded_bytes().starts_with(b"WEAVE_") || name.eq_ignore_ascii_case("https_proxy")
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_spent(name)) {
+        // All they said is among the arguments and on stdin; passwords would stay readable in /proc.
         command.env_remove(name);
     }
     let mut child =
         command.spawn().map_err(|error| Failure::new(format!("cannot start the router: {error}")))?;
-    hand_over(&mut child, passwords)?;
+    hand_over(&mut child, secrets)?;
     match first_line(&mut child) {
         Ok(name) => Ok(name),
         Err(RecvTimeoutError::Disconnected) => {
@@ -106,8 +115,8 @@ fn open_log(path: &Path) -> Result<(File, u64), Failure> {
     Ok((log, begin))
 }
 
-fn hand_over(child: &mut Child, passwords: &[String]) -> Result<(), Failure> {
-    let text = serde_json::to_vec(passwords).map_err(Failure::new)?;
+fn hand_over(child: &mut Child, secrets: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_vec(secrets).map_err(Failure::new)?;
     if let Some(mut stdin) = child.stdin.take() {
         // A child that has already ended tells why in its log.
         let _ = stdin.write_all(&text);

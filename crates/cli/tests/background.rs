@@ -115,6 +115,59 @@ fn no_password_shows_in_the_list_of_processes() {
 }
 
 #[test]
+fn the_proxy_is_shown_without_its_password_and_further_ports_are_listened_on() {
+    let Some(host) = Host::new_or_skip() else { return };
+    let mut launch = host.launch(&["--listen", "*:443", "--listen", "127.0.0.1:8443"]);
+    launch.env("https_proxy", "http://user:of-the-proxy@198.18.0.1:3128").env("no_proxy", "*");
+    let (code, _, stderr) = done(&mut launch);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    for about in ["cmdline", "environ"] {
+        let text = std::fs::read(format!("/proc/{}/{about}", host.pid())).unwrap();
+        assert!(!String::from_utf8_lossy(&text).contains("of-the-proxy"), "{about}");
+    }
+    let (_, status, _) = done(&mut host.weave(&["status"]));
+    assert!(status.contains("Listening: *:6783 *:443 127.0.0.1:8443\n"), "{status}");
+    assert!(status.contains("Proxy: http://198.18.0.1:3128\n") && !status.contains("of-the-"), "{status}");
+    let (_, report, _) = done(&mut host.weave(&["report"]));
+    assert!(!report.contains("of-the-"), "{report}");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["Router"]["Listening"], serde_json::json!(["*:6783", "*:443", "127.0.0.1:8443"]));
+    // /proc/net/tcp and tcp6 of the daemon's network; 0A is LISTEN.
+    let sockets =
+        ["tcp", "tcp6"].map(|file| std::fs::read_to_string(format!("/proc/{}/net/{file}", host.pid())));
+    let sockets = sockets.map(Result::unwrap).concat();
+    for port in [6783, 443, 8443] {
+        let listens =
+            sockets.lines().any(|line| line.contains(&format!(":{port:04X} ")) && line.contains(" 0A "));
+        assert!(listens, "{port}: {sockets}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_about_links_is_named_and_nothing_runs() {
+    let Some(host) = Host::new_or_skip() else { return };
+    let socks = [("https_proxy", "socks5://user:of-the-proxy@proxy:1080")];
+    for (words, variables, said) in [
+        (
+            &["--listen", "*:443", "--listen", "*:443"][..],
+            &[][..],
+            "--listen *:443: the router listens there already",
+        ),
+        (&["--listen", "*:6783"], &[], "--listen *:6783: the router listens there already"),
+        (&["--listen", "127.0.0.1:6783"], &[], "TCP 127.0.0.1:6783 is in use"),
+        (&["--tls-congestion", "no-such"], &[], "no TCP congestion control `no-such`"),
+        (&[], &socks, "https_proxy: `socks5://proxy:1080` is a proxy of another kind"),
+    ] {
+        let mut launch = host.launch(words);
+        launch.envs(variables.iter().copied());
+        let (code, stdout, stderr) = done(&mut launch);
+        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+        assert!(stderr.contains(said) && !stderr.contains("of-the-proxy"), "{stderr}");
+        assert!(!host.run_dir().join("weave.sock").exists());
+    }
+}
+
+#[test]
 fn the_daemon_holds_nothing_of_its_caller() {
     let Some(host) = Host::new_or_skip() else { return };
     let lock = host.directory.path().join("lock");

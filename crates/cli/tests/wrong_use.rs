@@ -79,6 +79,13 @@ fn missing_and_impossible_values_are_wrong_usage() {
         &["launch", "--host", "localhost"],
         &["launch", "--status-addr", "6782"],
         &["launch", "--conn-limit", "-1"],
+        &["launch", "--listen", "443"],
+        &["launch", "--listen", "*:0"],
+        &["launch", "--listen", "host1:443"],
+        &["launch", "--http-proxy", "socks5://proxy:1080"],
+        &["launch", "--http-proxy", "http://"],
+        &["launch", "--tls-server-name", "198.18.0.1"],
+        &["launch", "--tls-alpn", "h2,,http/1.1"],
         &["launch", "--resume", "198.18.0.2"],
         &["attach", "10.0.0.1/24"],
         &["attach", "c1"],
@@ -88,6 +95,20 @@ fn missing_and_impossible_values_are_wrong_usage() {
         assert_eq!((code, stdout.as_str()), (2, ""), "{words:?}: {stderr}");
         assert!(stderr.starts_with("weave: ") && stderr.lines().count() <= 2, "{words:?}: {stderr}");
     }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_is_refused_without_repeating_its_password() {
+    for url in
+        ["http://user:hunter2@proxy/path", "https://user:hunter2@proxy:443", "http://user:hunter2%@proxy:1"]
+    {
+        let (code, stdout, stderr) = done(&mut in_nowhere(&["launch", "--http-proxy", url]));
+        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+        assert!(stderr.contains("--http-proxy: ") && !stderr.contains("hunter2"), "{stderr}");
+    }
+    let (_, help, _) =
+        done(in_nowhere(&["help", "launch"]).env("WEAVE_HTTP_PROXY", "http://u:hunter2@proxy:1"));
+    assert!(help.contains("WEAVE_HTTP_PROXY") && !help.contains("hunter2"), "{help}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use transport_tls::Shown;
 
-use crate::{ListenAddr, Proxy};
+use crate::{AdvertisedAddr, ListenAddr, Proxy};
 
 /// Everything `weave launch` can be told.
 #[derive(Debug, Clone)]
@@ -26,10 +26,16 @@ pub struct Config {
     pub port: u16,
     /// Further addresses and TCP ports to listen on.
     pub listen: Vec<ListenAddr>,
+    /// Where others are to reach this host, besides where they see it.
+    pub advertise: Vec<AdvertisedAddr>,
+    /// Whether the router in front of this host is asked to let others in.
+    pub port_mapping: bool,
     /// The HTTP proxy that links may go through.
     pub proxy: Option<Proxy>,
     /// What those who watch see of the handshakes of links that this router opens.
     pub shown: Shown,
+    /// The TCP congestion control of links; BBR, or the kernel's own, when absent.
+    pub congestion: Option<String>,
     /// Whether to dial peers heard of from others.
     pub discovery: bool,
     /// Most links at once; 0 means no limit.

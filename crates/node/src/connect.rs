@@ -42,7 +42,7 @@ pub(crate) async fn race<T, E>(
 /// The families of IP in turn, beginning with that of the first address (RFC 8305 section 4).
 pub(crate) fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (one, other): (Vec<_>, Vec<_>) = addresses.iter().partition(|a| a.is_ipv6() == first);
+    let (one, other): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(|a| a.is_ipv6() == first);
     let mut out = Vec::with_capacity(addresses.len());
     let (mut one, mut other) = (one.into_iter(), other.into_iter());
     loop {
@@ -66,8 +66,10 @@ pub(crate) async fn to(address: SocketAddr) -> Result<TcpStream, String> {
 
 /// Connects to whichever of the addresses answers first.
 pub(crate) async fn to_one_of(addresses: Vec<SocketAddr>) -> Result<TcpStream, String> {
-    let attempts: Vec<_> =
-        interleaved(&addresses).into_iter().map(|address| -> BoxFuture<'_, _> { Box::pin(to(address)) }).collect();
+    let attempts: Vec<_> = interleaved(&addresses)
+        .into_iter()
+        .map(|address| -> BoxFuture<'_, _> { Box::pin(to(address)) })
+        .collect();
     race(attempts, ADDRESS_GAP).await.map_err(|reasons| reasons.join("; "))
 }
 

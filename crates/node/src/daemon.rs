@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use transport::RecordSink;
-use transport_tls::{Credentials, Endpoint, LocalHello, Password};
+use transport_tls::{Congestion, Credentials, Endpoint, LocalHello, Password};
 use transport_udp::{Receiver, UdpTransport};
 use wire::{PeerName, Uid, VERSION, VERSION_MIN};
 
@@ -38,7 +38,10 @@ use crate::pump::Pump;
 use crate::run_dir::RunDir;
 use crate::store::{Saved, Store};
 use crate::tap_writer::{TapWatch, Writer};
-use crate::{Config, ListenAddr, OffloadChoice, ResetPaths, TransportChoice, identity, listen, target};
+use crate::network::PortMapping;
+use crate::{
+    Config, ListenAddr, OffloadChoice, ResetPaths, TransportChoice, identity, listen, network, target,
+};
 
 /// Inputs that may wait for the event loop.
 const INPUTS: usize = 4096;
@@ -63,6 +66,10 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
     };
     let passwords = stretch(&config.passwords)?;
     let credentials = Credentials::new(&seed, &identity.public_key())?.showing(config.shown.clone());
+    let congestion = match &config.congestion {
+        Some(name) => Congestion::named(name).context("--tls-congestion")?,
+        None => Congestion::default(),
+    };
     let targets = targets(&config, &saved)?;
     for peer in &config.peers {
         target::check(peer, config.port, config.proxy.as_ref()).await?;
@@ -89,6 +96,7 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
         name,
         passwords,
         credentials,
+        congestion,
         targets,
         incarnation,
         listeners,
@@ -115,6 +123,7 @@ struct Prepared {
     name: PeerName,
     passwords: Vec<Password>,
     credentials: Credentials,
+    congestion: Congestion,
     targets: Vec<String>,
     incarnation: u64,
     listeners: Vec<TcpListener>,
@@ -132,6 +141,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
         name,
         passwords,
         credentials,
+        congestion,
         targets,
         incarnation,
         listeners,
@@ -143,8 +153,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
     let events = inputs.clone();
     // What finds no room is asked for or told again.
     let table = Arc::new(Table::new(Box::new(move |event| drop(events.try_send(Input::Table(event))))));
-    let (tap, tap_watch, forwarder) =
-        attach_to_bridge(&config, name, incarnation, &table, &inputs).await?;
+    let (tap, tap_watch, forwarder) = attach_to_bridge(&config, name, incarnation, &table, &inputs).await?;
     let (udp, receiver) = udp_socket.map(|socket| open_udp(socket, &forwarder, &inputs)).transpose()?.unzip();
     let uid = Uid(u64::from_be_bytes(random()?));
     let endpoint = Arc::new(Endpoint {
@@ -162,6 +171,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
             frame_max: config.mtu + 14,
             program: env!("CARGO_PKG_VERSION").to_owned(),
         },
+        congestion,
     });
     let now = Instant::now();
     let mut mesh = Mesh::new(
@@ -182,6 +192,8 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
         now,
     );
     mesh.replace_targets(now, &targets);
+    let advertised: Vec<_> = config.advertise.iter().map(|one| one.with_port(config.port)).collect();
+    mesh.set_advertised(now, advertised.clone());
 
     let handle = Handle(Arc::new(Parts {
         inputs: inputs.clone(),
@@ -190,12 +202,14 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
         containers: Containers::new(Docker::connect(), Arc::clone(&store), config.mtu, saved.attachments),
         exposure: Exposure::new(Arc::clone(&store), config.port, further_ports(&config), saved.exposed),
         fixed: fixed_report(&config, name, &identity, tap.offloads()),
-        proxy,
+        proxy: proxy.clone(),
         bridge_mac: name.to_string(),
         bridge_watch: BridgeWatch::new(!tap.vnet_hdr() && config.offload == OffloadChoice::Auto),
     }));
     handle.0.exposure.restore().await.map_err(|Failure(e)| explained(e))?;
 
+    let (gateway, gateways) = watch::channel(None);
+    let (mapping, mapped) = PortMapping::start(&config, gateways);
     let (link_sender, link_events) = mpsc::channel(INPUTS);
     let core = Core::new(
         CoreParts {
@@ -204,7 +218,9 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
             choice: config.transport,
             mtu: config.mtu,
             port: config.port,
-            proxy: proxy.clone(),
+            advertised,
+            mapped,
+            proxy,
             forwarder: Arc::clone(&forwarder),
             table: Arc::clone(&table),
             udp,
@@ -237,6 +253,7 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
         let handle = handle.clone();
         async move { handle.0.bridge_watch.watch().await }
     });
+    background.spawn(network::follow(inputs.clone(), gateway));
     background.spawn(stop_on_signal(inputs)?);
 
     tracing::info!(%name, nickname = config.nickname, port = config.port, "router ready");
@@ -249,6 +266,9 @@ async fn serve_until_stopped(config: Config, prepared: Prepared, on_ready: impl 
     // Joins its threads, which end at once.
     drop(pump);
     let _ = stop.send(true);
+    if let Some(mapping) = mapping {
+        mapping.end().await;
+    }
     let _ = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
     Ok(())
 }
@@ -335,9 +355,8 @@ async fn attach_to_bridge(
 /// Listens on the port of the router and wherever else it is told to, or says where it cannot.
 fn listeners(config: &Config) -> Result<Vec<TcpListener>> {
     let usual = ListenAddr { ip: config.host, port: config.port };
-    let mut listeners = vec![
-        usual.listen().map_err(|e| in_use(&format!("TCP port {}", config.port), "--port", &e))?,
-    ];
+    let mut listeners =
+        vec![usual.listen().map_err(|e| in_use(&format!("TCP port {}", config.port), "--port", &e))?];
     for (n, address) in config.listen.iter().enumerate() {
         if *address == usual || config.listen[..n].contains(address) {
             bail!("--listen {address}: the router listens there already, name it once");
@@ -525,8 +544,11 @@ mod tests {
             host: None,
             port: 6783,
             listen: Vec::new(),
+            advertise: Vec::new(),
+            port_mapping: false,
             proxy: None,
             shown: transport_tls::Shown::default(),
+            congestion: None,
             discovery: true,
             conn_limit: 0,
             resume,

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advertised;
 mod bridge_watch;
 mod config;
 mod connect;
@@ -20,6 +21,7 @@ mod identity;
 mod interfaces;
 mod listen;
 mod metrics;
+mod network;
 mod proxy;
 mod pump;
 mod run_dir;
@@ -27,6 +29,7 @@ mod store;
 mod tap_writer;
 mod target;
 
+pub use advertised::{AdvertisedAddr, AdvertisedAddrError};
 pub use config::{Config, OffloadChoice, ResetPaths, TransportChoice};
 pub use listen::{ListenAddr, ListenAddrError};
 pub use proxy::{Exceptions, HttpProxy, Proxy, ProxyError};

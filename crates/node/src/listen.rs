@@ -173,7 +173,19 @@ mod tests {
         for text in ["*:443", "198.18.0.1:443", "0.0.0.0:1", "[::]:443", "[2001:db8::1]:65535"] {
             assert_eq!(text.parse::<ListenAddr>().unwrap().to_string(), text);
         }
-        for text in ["", "443", ":443", "*", "*:", "*:0", "*:65536", "198.18.0.1", "198.18.0.1:0", "::1:443", "host:443"] {
+        for text in [
+            "",
+            "443",
+            ":443",
+            "*",
+            "*:",
+            "*:0",
+            "*:65536",
+            "198.18.0.1",
+            "198.18.0.1:0",
+            "::1:443",
+            "host:443",
+        ] {
             assert_eq!(text.parse::<ListenAddr>(), Err(ListenAddrError), "{text}");
         }
     }

@@ -143,6 +143,9 @@ fn mesh(core: &CoreReport) {
     for ((from, to), n) in &core.changes {
         counter!("weave_path_changes_total", "from" => *from, "to" => *to).absolute(*n);
     }
+    for (action, n) in core.acted {
+        counter!("weave_too_long_total", "action" => action).absolute(n);
+    }
     let t = core.tables;
     for (table, entries) in [
         ("peers", t.peers),

@@ -158,4 +158,4 @@ pub fn always(world: &World, n: usize) -> Result<(), String> {
 }
 
 /// Most names of a route (P6.1).
-const MAX_HOPS: usize = 8;
+const MAX_HOPS: usize = wire::MAX_HOPS;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use api::{ClientError, VersionAnswer};
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::args::{Output, Place, StateDir, absolute};
 use crate::daemon;
@@ -46,6 +46,27 @@ pub(crate) struct Launch {
     /// TCP and UDP port; also that of peers given without one
     #[arg(long, env = "WEAVE_PORT", default_value_t = 6783, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
+    /// Listen for links here too; several times for several; `*` stands for all addresses
+    #[arg(long, env = "WEAVE_LISTEN", value_name = "ADDRESS:PORT", value_delimiter = ',')]
+    listen: Vec<node::ListenAddr>,
+    /// Tell others to reach this host here, over TCP and UDP; several times for several [default PORT: that of --port]
+    #[arg(long, env = "WEAVE_ADVERTISE", value_name = "ADDRESS[:PORT]", value_delimiter = ',')]
+    advertise: Vec<node::AdvertisedAddr>,
+    /// Do not ask the router in front of this host to let others in (PCP, NAT-PMP, UPnP); it is never asked with --transport tls
+    #[arg(long, env = "WEAVE_NO_PORT_MAPPING", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    no_port_mapping: bool,
+    /// HTTP proxy for links, as http://[USER:PASSWORD@]HOST:PORT; none when empty [default: that of https_proxy]
+    #[arg(long, env = "WEAVE_HTTP_PROXY", hide_env_values = true, value_name = "URL")]
+    http_proxy: Option<String>,
+    /// Server name that the TLS of links shows (SNI) [default: none]
+    #[arg(long, env = "WEAVE_TLS_SERVER_NAME", value_name = "NAME")]
+    tls_server_name: Option<String>,
+    /// Application protocols that the TLS of links offers (ALPN), as in h2,http/1.1 [default: weave]
+    #[arg(long, env = "WEAVE_TLS_ALPN", value_name = "LIST")]
+    tls_alpn: Option<String>,
+    /// TCP congestion control of links [default: bbr where the kernel has it, else the kernel's]
+    #[arg(long, env = "WEAVE_TLS_CONGESTION", value_name = "NAME")]
+    tls_congestion: Option<String>,
     /// Connect only to the peers given, not to those they know
     #[arg(long, env = "WEAVE_NO_DISCOVERY", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     no_discovery: bool,
@@ -70,7 +91,7 @@ pub(crate) struct Launch {
     /// Stay in the foreground and log to stderr
     #[arg(long, env = "WEAVE_FOREGROUND", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     foreground: bool,
-    /// Started by another launch: passwords come on stdin, and stdout is only waited for until it serves.
+    /// Started by another launch: what is secret comes on stdin, and stdout is only waited for until it serves.
     #[arg(long, hide = true)]
     spawned: bool,
     /// Host name, IPv4 address or [IPv6 address] to connect to, with an optional :PORT
@@ -107,6 +128,20 @@ enum LogLevel {
 #[derive(Debug, Clone, Copy)]
 struct StatusAddr(Option<SocketAddr>);
 
+/// What the daemon is told on its stdin.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Secrets {
+    passwords: Vec<String>,
+    proxy: Option<ProxySettings>,
+}
+
+/// An HTTP proxy, whose URL may hold a password, and whom to reach without it.
+#[derive(Serialize, Deserialize)]
+struct ProxySettings {
+    url: String,
+    except: String,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Launched<'a> {
@@ -120,28 +155,33 @@ impl Launch {
                 "--resume takes up the peers of the last run: give it or peers, not both",
             ));
         }
+        let shown = self.shown()?;
+        if let Some(url) = self.http_proxy.as_deref().filter(|url| !url.is_empty()) {
+            node::HttpProxy::parse(url).map_err(|error| Failure::usage(format!("--http-proxy: {error}")))?;
+        }
         daemon::needs_root("launch")?;
         let output = self.output;
         let print = move |name: &str| {
             if output.json { printer.json(&Launched { name }) } else { printer.line(name) }
         };
         if self.spawned {
-            let config = self.config(place, passwords_from_stdin()?)?;
+            let secrets = Secrets::from_stdin()?;
+            let config = self.config(place, shown, secrets)?;
             // Whoever waits at the other end of stdout reads one line, in no other form.
             return daemon::serve_detached(config, move |name| {
                 let _ = printer.line(name);
             });
         }
-        let passwords = self.passwords()?;
+        let secrets = Secrets { passwords: self.passwords()?, proxy: self.proxy()? };
         refuse_second(place)?;
         if self.foreground {
-            let config = self.config(place, passwords)?;
+            let config = self.config(place, shown, secrets)?;
             node::run(config, move |name: &str| {
                 let _ = print(name);
             })?;
             return Ok(());
         }
-        let name = daemon::spawn(place, &self.arguments(place)?, &passwords)?;
+        let name = daemon::spawn(place, &self.arguments(place)?, &secrets)?;
         print(&name)
     }
 
@@ -173,9 +213,37 @@ impl Launch {
         Ok(passwords)
     }
 
-    fn config(self, place: &Place, passwords: Vec<String>) -> Result<node::Config, Failure> {
+    /// The proxy of the option, or else that of the environment, and whom to reach without it.
+    fn proxy(&self) -> Result<Option<ProxySettings>, Failure> {
+        let given = self.http_proxy.clone().map(|url| ("--http-proxy", url));
+        let set = || either_case("https_proxy");
+        let Some((from, url)) = given.or_else(set).filter(|(_, url)| !url.is_empty()) else {
+            return Ok(None);
+        };
+        if let Err(error) = node::HttpProxy::parse(&url) {
+            let failure = Failure::new(format!("{from}: {error}"));
+            return Err(failure.with_hint("`--http-proxy ''` goes without a proxy"));
+        }
+        let except = either_case("no_proxy").map(|(_, list)| list).unwrap_or_default();
+        Ok(Some(ProxySettings { url, except }))
+    }
+
+    fn shown(&self) -> Result<node::Shown, Failure> {
+        let mut shown = node::Shown::default();
+        if let Some(name) = &self.tls_server_name {
+            shown = shown
+                .with_server_name(name)
+                .map_err(|e| Failure::usage(format!("--tls-server-name: {e}")))?;
+        }
+        if let Some(list) = &self.tls_alpn {
+            shown = shown.with_alpn(list).map_err(|e| Failure::usage(format!("--tls-alpn: {e}")))?;
+        }
+        Ok(shown)
+    }
+
+    fn config(self, place: &Place, shown: node::Shown, secrets: Secrets) -> Result<node::Config, Failure> {
         Ok(node::Config {
-            passwords,
+            passwords: secrets.passwords,
             transport: match self.transport {
                 Transport::Auto => node::TransportChoice::Auto,
                 Transport::Udp => node::TransportChoice::Udp,
@@ -192,6 +260,12 @@ impl Launch {
             },
             host: self.host,
             port: self.port,
+            listen: self.listen,
+            advertise: self.advertise,
+            port_mapping: !self.no_port_mapping,
+            proxy: secrets.proxy.map(ProxySettings::read).transpose()?,
+            shown,
+            congestion: self.tls_congestion,
             discovery: !self.no_discovery,
             conn_limit: self.conn_limit,
             resume: self.resume,
@@ -204,7 +278,7 @@ impl Launch {
         })
     }
 
-    /// The same options for the daemon itself, all but the passwords, which would show in the list of processes.
+    /// The same options for the daemon itself, all but those that hold passwords, which would show in the list of processes.
     fn arguments(&self, place: &Place) -> Result<Vec<std::ffi::OsString>, Failure> {
         let mut arguments: Vec<std::ffi::OsString> = vec!["launch".into(), "--spawned".into()];
         let mut option = |name: &str, value: std::ffi::OsString| {
@@ -234,7 +308,23 @@ impl Launch {
         if let Some(host) = self.host {
             option("host", host.to_string().into());
         }
+        for address in &self.listen {
+            option("listen", address.to_string().into());
+        }
+        for address in &self.advertise {
+            option("advertise", address.to_string().into());
+        }
+        if let Some(name) = &self.tls_server_name {
+            option("tls-server-name", name.into());
+        }
+        if let Some(list) = &self.tls_alpn {
+            option("tls-alpn", list.into());
+        }
+        if let Some(name) = &self.tls_congestion {
+            option("tls-congestion", name.into());
+        }
         arguments.extend(self.no_discovery.then(|| "--no-discovery".into()));
+        arguments.extend(self.no_port_mapping.then(|| "--no-port-mapping".into()));
         arguments.extend(self.resume.then(|| "--resume".into()));
         arguments.push("--".into());
         arguments.extend(self.peers.iter().map(Into::into));
@@ -276,10 +366,25 @@ fn refuse_second(place: &Place) -> Result<(), Failure> {
     Err(failure.with_hint("`weave connect` adds peers to it, `weave stop` ends it"))
 }
 
-fn passwords_from_stdin() -> Result<Vec<String>, Failure> {
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(Failure::new)?;
-    serde_json::from_str(&text).map_err(Failure::new)
+impl Secrets {
+    fn from_stdin() -> Result<Self, Failure> {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(Failure::new)?;
+        serde_json::from_str(&text).map_err(Failure::new)
+    }
+}
+
+impl ProxySettings {
+    fn read(self) -> Result<node::Proxy, Failure> {
+        let server = node::HttpProxy::parse(&self.url).map_err(Failure::new)?;
+        Ok(node::Proxy { server, except: node::Exceptions::parse(&self.except) })
+    }
+}
+
+/// A variable whose name other programs read in small letters first, and then in capitals.
+fn either_case(name: &str) -> Option<(&str, String)> {
+    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    value(name).or_else(|| value(&name.to_uppercase())).map(|value| (name, value))
 }
 
 fn host_name() -> Result<String, Failure> {

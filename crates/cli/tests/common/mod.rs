@@ -144,7 +144,7 @@ impl Control for Fake {
         let peer = PeerRef { name: "7a:00:00:00:00:02".into(), nickname: "host2".into() };
         let nothing = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (connections, candidates, seen, changes) = nothing;
-        Ok(WhyReport { peer, connections, route: None, candidates, seen, changes })
+        Ok(WhyReport { peer, connections, route: None, candidates, seen, port_mapping: None, nat: None, changes })
     }
     async fn attach(&self, request: Attach) -> Result<Addresses, ControlError> {
         if request.addresses == ["10.0.0.66/24"] {
@@ -212,6 +212,8 @@ pub(crate) fn report() -> Report {
             interface: "weave".into(),
             host: String::new(),
             port: 6783,
+            listening: vec!["*:6783".into()],
+            http_proxy: String::new(),
             started: 1_800_000_000,
             authentication: Authentication::Password,
             passwords: 1,

@@ -164,6 +164,23 @@ impl Distant {
         }
     }
 
+    /// The other end tells where it may be reached by UDP.
+    pub(super) fn told_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
+        if let Some(side) = self.udp_side() {
+            side.told(now, addresses);
+        }
+    }
+
+    /// Its direct path, if there is one to be tried.
+    pub(super) fn udp_side(&mut self) -> Option<&mut UdpSide> {
+        self.session.as_mut()?.udp.as_mut()
+    }
+
+    /// Our own address as it sees us directly.
+    pub(super) fn seen_address(&self) -> Option<SocketAddr> {
+        self.session.as_ref()?.udp.as_ref()?.seen_address()
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.session.as_ref()?.udp.as_ref()?.poll_timeout()
     }

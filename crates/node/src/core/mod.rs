@@ -4,6 +4,7 @@
 //! these ask for, and publishes a new forwarding snapshot whenever one is due. It never blocks: what takes long (dialling,
 //! Docker, the disk) happens in tasks that report back.
 
+mod addresses;
 mod changes;
 mod distant;
 mod links;
@@ -23,8 +24,8 @@ use std::time::{Duration, Instant};
 use api::{RemovedPeer, WhyReport};
 use mesh::{DialId, LinkId, Mesh, RemoveError};
 use records::{Table, TableEvent};
-use router::{Forwarder, Learned, MacTable, Notice};
-use tokio::sync::{mpsc, oneshot};
+use router::{Forwarder, Learned, MacTable, Notice, Place};
+use tokio::sync::{mpsc, oneshot, watch};
 use transport_tls::{Endpoint, Established, LinkEvent};
 use transport_udp::{UdpEvent, UdpTransport};
 use wire::{PeerName, RefuseCode};
@@ -69,6 +70,8 @@ pub(crate) enum Input {
     Table(TableEvent),
     /// A frame waits for keys for this peer.
     KeysWanted(PeerName),
+    /// This host has other addresses, or another default route.
+    NetworkChanged,
     /// Somebody asks.
     Command(Command),
 }
@@ -90,6 +93,10 @@ pub(crate) struct CoreParts {
     pub(crate) choice: TransportChoice,
     pub(crate) mtu: u32,
     pub(crate) port: u16,
+    /// Where the operator says that this host is to be reached.
+    pub(crate) advertised: Vec<SocketAddr>,
+    /// Where the router in front of this host lets others in.
+    pub(crate) mapped: watch::Receiver<portmap::State>,
     pub(crate) proxy: Option<Arc<Proxy>>,
     pub(crate) forwarder: Arc<Forwarder>,
     pub(crate) table: Arc<Table>,
@@ -193,6 +200,7 @@ impl Core {
             self.drive_path(now, id);
         }
         self.drive_distants(now);
+        self.share_addresses(now);
         if self.stale && self.publish_after <= now {
             self.stale = false;
             self.publish_after = now + PUBLISH_GAP;
@@ -231,10 +239,14 @@ impl Core {
             Input::Udp(event) => self.udp_event(now, event),
             Input::Notice(Notice::Learned(Learned { mac, place })) => {
                 self.stale |= self.macs.learn(mac, place, self.seconds(now));
+                if let Place::Peer(peer) = place {
+                    self.expect(peer);
+                }
             }
             Input::Notice(Notice::TreeWanted(source)) => self.tree_wanted(now, source),
             Input::Table(event) => self.table_event(now, event),
             Input::KeysWanted(peer) => self.parts.mesh.want_session(now, peer),
+            Input::NetworkChanged => self.network_changed(now),
             Input::Command(command) => self.command(now, command),
         }
         self.follow_mesh(now);

@@ -225,6 +225,18 @@ impl Neighbour {
         }
     }
 
+    /// The other end tells where it may be reached by UDP.
+    pub(super) fn told_addresses(&mut self, now: Instant, addresses: &[std::net::SocketAddr]) {
+        if let Some(session) = &mut self.udp {
+            session.side.told(now, addresses);
+        }
+    }
+
+    /// Its path over UDP, if there are keys.
+    pub(super) fn udp_side(&mut self) -> Option<&mut UdpSide> {
+        self.udp.as_mut().map(|session| &mut session.side)
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.udp.as_ref()?.side.poll_timeout()
     }

@@ -27,6 +27,8 @@ pub(crate) struct CoreReport {
     pub(crate) warnings: Vec<String>,
     pub(crate) counters: mesh::Counters,
     pub(crate) tables: mesh::TableSizes,
+    /// What was done to frames that did not fit.
+    pub(crate) acted: [(&'static str, u64); 4],
     /// How often frames changed their way, by what they took before and after.
     pub(crate) changes: BTreeMap<(&'static str, &'static str), u64>,
     /// Sessions with peers that are not neighbours, epochs counted singly.
@@ -98,10 +100,22 @@ impl Core {
             warnings: self.parts.mesh.warnings().into_iter().chain(self.mtu_warnings()).collect(),
             counters: self.parts.mesh.counters(),
             tables: self.parts.mesh.table_sizes(),
+            acted: self.acted(),
             changes: self.changes.counts().clone(),
             sessions: self.parts.table.len(),
             offload: self.offload(),
         }
+    }
+
+    fn acted(&self) -> [(&'static str, u64); 4] {
+        let acted = self.parts.forwarder.acted();
+        [
+            ("mss_clamped", &acted.mss_clamped),
+            ("resegmented", &acted.resegmented),
+            ("fragmented", &acted.fragmented),
+            ("too_big_told", &acted.too_big_told),
+        ]
+        .map(|(name, n)| (name, n.load(Relaxed)))
     }
 
     fn offload(&self) -> OffloadState {

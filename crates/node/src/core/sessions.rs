@@ -26,14 +26,27 @@ impl Core {
         };
         let useless: Vec<_> = self.distants.iter().filter(useless).map(|(peer, _)| *peer).collect();
         useless.into_iter().for_each(|peer| self.forget_distant(peer));
-        let sender = self.parts.sender.clone();
-        // Who asks in vain now asks again: the path is looked at once a second.
-        let ask: Arc<dyn Fn(PeerName) + Send + Sync> =
-            Arc::new(move |peer| drop(sender.try_send(Input::KeysWanted(peer))));
+        let ask = self.ask();
         for (peer, _) in self.parts.mesh.routes().filter(|(_, hops)| hops.len() > 1) {
             self.distants.entry(peer).or_insert_with(|| Distant::new(peer, Arc::clone(&ask)));
         }
         self.stale = true;
+    }
+
+    /// Somebody lives at this peer. Frames to it wait, also when the route to it is found a moment later.
+    pub(super) fn expect(&mut self, peer: PeerName) {
+        let is_new = !self.by_peer.contains_key(&peer) && !self.distants.contains_key(&peer);
+        // A neighbour can make names up.
+        if is_new && self.distants.len() < MAX_SOURCES {
+            self.distants.insert(peer, Distant::new(peer, self.ask()));
+            self.stale = true;
+        }
+    }
+
+    /// How a path tells that a frame waits for keys. Who asks in vain asks again: it is looked at once a second.
+    fn ask(&self) -> Arc<dyn Fn(PeerName) + Send + Sync> {
+        let sender = self.parts.sender.clone();
+        Arc::new(move |peer| drop(sender.try_send(Input::KeysWanted(peer))))
     }
 
     /// What the mesh agreed on with others.
@@ -50,12 +63,13 @@ impl Core {
                         sink: &sink,
                         mtu: self.parts.mtu,
                     };
-                    let sender = self.parts.sender.clone();
-                    let distant = self.distants.entry(peer).or_insert_with(|| {
-                        Distant::new(peer, Arc::new(move |p| drop(sender.try_send(Input::KeysWanted(p)))))
-                    });
+                    let ask = self.ask();
+                    let distant = self.distants.entry(peer).or_insert_with(|| Distant::new(peer, ask));
                     distant.take_up(now, &means, keys);
                     self.give_route(peer);
+                }
+                SessionEvent::Addresses { peer, addresses, .. } => {
+                    self.take_addresses(now, peer, &addresses);
                 }
                 SessionEvent::Seal { peer, index } => {
                     if let Some(distant) = self.distants.get_mut(&peer) {
@@ -120,8 +134,7 @@ impl Core {
             }
         }
         self.sources.retain(|_, since| now.saturating_duration_since(*since) < TREE_KEPT);
-        let seen = self.neighbours.values().filter_map(super::Neighbour::seen_address);
-        self.parts.mesh.set_reachable_at(seen.collect());
+        self.look_at_addresses(now);
     }
 
     /// What the data path forwards by from now on.

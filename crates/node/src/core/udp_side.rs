@@ -23,8 +23,20 @@ pub(super) struct UdpSide {
     pub(super) path: Arc<UdpPath>,
     prober: PathProber,
     trains: Trains,
-    /// The longest datagram of all where long ones pass, and where they do not, in bytes.
-    longest: (usize, usize),
+    /// Our own address as the peer saw it last.
+    seen: Option<SocketAddr>,
+    news: News,
+    /// It worked, and does not now.
+    broken: bool,
+}
+
+/// What happened to a path that others may have to hear of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct News {
+    /// The peer sees us at another address than before.
+    pub(super) moved: bool,
+    /// The path went down, or is back: the peer shall know where we are, and try at the same time.
+    pub(super) turned: bool,
 }
 
 impl UdpSide {
@@ -40,14 +52,12 @@ impl UdpSide {
         let first = candidates.first().copied().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
         let path = Arc::new(UdpPath::new(udp.socket(), sealer, first, max_frame));
         let full = path.full_record();
-        let long = path.relayed_record(LONG_NAMES);
         let bytes = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let prober =
             PathProber::new(now, random_seed(), bytes(full), SMALL_RECORD.min(bytes(full)), candidates)
-                .with_long(bytes(long));
+                .with_long([bytes(path.group_record()), bytes(path.relayed_record(LONG_NAMES))]);
         let trains = Trains::new(now, udp.socket().no_trains());
-        path.set_max_relayed(full);
-        Self { path, prober, trains, longest: (long, full) }
+        Self { path, prober, trains, seen: None, news: News::default(), broken: false }
     }
 
     pub(super) fn event(&mut self, now: Instant, event: UdpEvent) {
@@ -55,6 +65,8 @@ impl UdpSide {
             UdpEvent::Answer { token, length, seen, from, arrived, .. } => {
                 self.trains.answered(now, token, arrived);
                 self.prober.handle_answer(now, token, length, seen, from);
+                let seen = self.prober.seen_address();
+                self.news.moved |= std::mem::replace(&mut self.seen, seen) != seen;
             }
             UdpEvent::Moved { from, .. } => self.prober.handle_address(now, from),
         }
@@ -63,6 +75,11 @@ impl UdpSide {
     /// More addresses at which the peer may be.
     pub(super) fn suggest(&mut self, now: Instant, addresses: &[SocketAddr]) {
         addresses.iter().for_each(|&address| self.prober.suggest(now, address));
+    }
+
+    /// The peer tells where it may be reached, and tries us at the same time.
+    pub(super) fn told(&mut self, now: Instant, addresses: &[SocketAddr]) {
+        self.prober.told(now, addresses);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -78,13 +95,19 @@ impl UdpSide {
             self.trains.probing(now, probe.token, &self.path);
             if let Err(e) = self.path.probe(probe.to, probe.token, probe.length) {
                 let unreachable = !is_too_big(&e);
-                self.prober.handle_send_error(now, unreachable);
+                self.prober.handle_send_error(now, probe.to, unreachable);
             }
         }
         while let Some(event) = self.prober.poll_event() {
             match event {
-                PathEvent::Up => tracing::info!(%peer, "UDP path up"),
-                PathEvent::Down => tracing::info!(%peer, reason = self.prober.reason(), "UDP path down"),
+                PathEvent::Up => {
+                    tracing::info!(%peer, "UDP path up");
+                    self.news.turned |= std::mem::take(&mut self.broken);
+                }
+                PathEvent::Down => {
+                    tracing::info!(%peer, reason = self.prober.reason(), "UDP path down");
+                    (self.news.turned, self.broken) = (true, true);
+                }
             }
         }
         if let Some(address) = self.prober.best_address()
@@ -92,8 +115,7 @@ impl UdpSide {
         {
             self.path.set_remote(address);
         }
-        let (long, full) = self.longest;
-        self.path.set_max_relayed(if self.prober.passes_long() { long } else { full });
+        self.path.set_longest(self.prober.longest().map_or(self.path.full_record(), usize::from));
         self.trains.drive(now, peer, &self.path);
     }
 
@@ -124,9 +146,19 @@ impl UdpSide {
         self.is_up().then(|| self.path.remote())
     }
 
-    /// Our own address as the peer sees it.
+    /// Our own address as the peer sees it, where the path works: what it saw before need not hold any more.
     pub(super) fn seen_address(&self) -> Option<SocketAddr> {
-        self.prober.seen_address()
+        self.prober.seen_address().filter(|_| self.is_up())
+    }
+
+    /// What happened since this was asked last.
+    pub(super) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The network of this host changed.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.prober.restart(now);
     }
 
     /// Why the path is in its state, for people.

@@ -64,8 +64,17 @@ impl Core {
             route: self.routes(&nicknames).into_iter().find(|route| route.peer.name == name.to_string()),
             candidates: candidates.into_iter().map(candidate).collect(),
             seen: self.seen(&nicknames),
+            port_mapping: self.port_mapping(),
+            nat: self.outlook(name, in_use.is_some()),
             changes: self.changes.of(name).map(change).collect(),
         })
+    }
+
+    /// What NATs on both sides mean for the direct way, where it does not work.
+    fn outlook(&self, peer: PeerName, is_direct: bool) -> Option<String> {
+        let mapping = |name| self.parts.mesh.mapping(name);
+        let outlook = mesh::outlook(mapping(self.parts.endpoint.hello.name), mapping(peer));
+        outlook.filter(|_| !is_direct).map(str::to_owned)
     }
 
     /// Where neighbours see this host over UDP.

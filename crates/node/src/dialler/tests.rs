@@ -29,6 +29,7 @@ fn endpoint(n: u8) -> Endpoint {
             frame_max: 1390,
             program: "test".into(),
         },
+        congestion: transport_tls::Congestion::default(),
     }
 }
 
@@ -169,5 +170,8 @@ fn a_refusal_goes_before_other_reasons() {
         failed("b", Some(RefuseCode::PasswordWrong)),
     ];
     assert_eq!(Failed::of(all), failed("b", Some(RefuseCode::PasswordWrong)));
-    assert_eq!(Failed::of(vec![failed("a", None), failed("a", None), failed("c", None)]), failed("a; c", None));
+    assert_eq!(
+        Failed::of(vec![failed("a", None), failed("a", None), failed("c", None)]),
+        failed("a; c", None)
+    );
 }

@@ -83,14 +83,17 @@ fn judge(head: &[u8]) -> Result<Step, AnswerError> {
     let mut fields = [EMPTY_HEADER; FIELDS];
     let mut response = Response::new(&mut fields);
     let status = response.parse(head).map_err(|_| AnswerError::Malformed)?;
-    let (true, Some(code)) = (status.is_complete(), response.code) else { return Err(AnswerError::Malformed) };
+    let (true, Some(code)) = (status.is_complete(), response.code) else {
+        return Err(AnswerError::Malformed);
+    };
     match code {
         // Upgrading is not what was asked for.
         101 => Err(AnswerError::Malformed),
         100..=199 => Ok(Step::More),
         200..=299 => Ok(Step::Open),
         407 => {
-            let challenges = response.headers.iter().filter(|f| f.name.eq_ignore_ascii_case("proxy-authenticate"));
+            let challenges =
+                response.headers.iter().filter(|f| f.name.eq_ignore_ascii_case("proxy-authenticate"));
             let offers_basic = |field: &httparse::Header<'_>| {
                 let words = field.value.split(|b| matches!(b, b' ' | b','));
                 words.into_iter().any(|word| word.eq_ignore_ascii_case(b"basic"))

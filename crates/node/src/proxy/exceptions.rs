@@ -45,7 +45,10 @@ impl Exceptions {
             Whom::Everybody => true,
             Whom::Within(network) => ip.is_some_and(|ip| network.contains(ip)),
             Whom::Below(top) => {
-                ip.is_none() && host.strip_suffix(top.as_str()).is_some_and(|below| below.is_empty() || below.ends_with('.'))
+                ip.is_none()
+                    && host
+                        .strip_suffix(top.as_str())
+                        .is_some_and(|below| below.is_empty() || below.ends_with('.'))
             }
         };
         self.0.iter().any(|entry| entry.port.is_none_or(|p| p == port) && is_meant(&entry.whom))
@@ -107,7 +110,8 @@ mod tests {
     #[test]
     fn addresses_and_networks_hold_for_addresses() {
         let except = Exceptions::parse("198.18.0.0/15,10.1.2.3 fd00::/8,2001:db8::1,[2001:db8::2]");
-        for host in ["198.19.255.255", "10.1.2.3", "fd12::1", "2001:db8::1", "2001:db8::2", "::ffff:10.1.2.3"] {
+        for host in ["198.19.255.255", "10.1.2.3", "fd12::1", "2001:db8::1", "2001:db8::2", "::ffff:10.1.2.3"]
+        {
             assert!(except.hold(host, 443), "{host}");
         }
         for host in ["198.20.0.1", "10.1.2.30", "fe00::1", "2001:db8::3", "3.10.1.2.3", "host"] {

@@ -54,9 +54,7 @@ impl HttpProxy {
         let (host, port) =
             target::parse(place, PORT).map_err(|_| ProxyError::Shape(format!("http://{place}")))?;
         let login = match login {
-            Some(login) => {
-                Some(encode(login).ok_or_else(|| ProxyError::Login(format!("http://{place}")))?)
-            }
+            Some(login) => Some(encode(login).ok_or_else(|| ProxyError::Login(format!("http://{place}")))?),
             None => None,
         };
         Ok(Self { host, port, login })

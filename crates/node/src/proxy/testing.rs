@@ -32,7 +32,9 @@ pub(crate) async fn serve(
         }
         if let Some(beyond) = beyond {
             let mut on = TcpStream::connect(beyond).await.unwrap();
-            let _ = tokio::io::copy_bidirectional(&mut tcp, &mut on).await;
+            tokio::spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut tcp, &mut on).await;
+            });
         }
         request
     });

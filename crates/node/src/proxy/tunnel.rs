@@ -69,7 +69,9 @@ impl TunnelError {
                 format!("the proxy {proxy} does not take this user and password")
             }
             Self::Answer(AnswerError::Login { basic: true }) => {
-                format!("the proxy {proxy} wants a user and password: launch with --http-proxy http://user:password@…")
+                format!(
+                    "the proxy {proxy} wants a user and password: launch with --http-proxy http://user:password@…"
+                )
             }
             Self::Answer(AnswerError::Login { basic: false }) => {
                 format!("the proxy {proxy} wants a login of a kind that is not spoken here")

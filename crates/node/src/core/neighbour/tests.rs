@@ -221,5 +221,6 @@ fn endpoint(n: u8, choice: TransportChoice, udp: &UdpTransport) -> Endpoint {
             frame_max: MTU + 14,
             program: "test".into(),
         },
+        congestion: transport_tls::Congestion::default(),
     }
 }

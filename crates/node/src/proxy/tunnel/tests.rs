@@ -25,7 +25,8 @@ fn doorkeeper(request: &str) -> Vec<u8> {
     if request.contains("\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n") {
         b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec()
     } else {
-        b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n".to_vec()
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n"
+            .to_vec()
     }
 }
 
