@@ -25,6 +25,8 @@ const STALLED: Duration = Duration::from_secs(1);
 const RECOST_EVERY: Duration = Duration::from_secs(30);
 /// How long a link that is up waits for its first measurement before it is stated: so it is mostly stated once.
 const MEASURE: Duration = Duration::from_secs(1);
+/// Frames that came by a link make it a busy one for so long.
+const BUSY: Duration = Duration::from_secs(60);
 /// Pings whose answers are awaited; more than fit between two of them before silence ends the link.
 const MAX_PINGS: usize = 8;
 
@@ -42,6 +44,8 @@ pub(crate) struct Link {
     /// The code of the refusal that arrived on it: it is about to be closed by the other end.
     pub(crate) refusal: Option<RefuseCode>,
     heard: Instant,
+    /// When frames came by it last.
+    frames_at: Option<Instant>,
     ping_at: Instant,
     pings: VecDeque<(u64, Instant)>,
     srtt: Option<Duration>,
@@ -97,6 +101,7 @@ impl Links {
             up_since: now,
             refusal: None,
             heard: now,
+            frames_at: None,
             ping_at: now,
             pings: VecDeque::new(),
             srtt: None,
@@ -165,6 +170,14 @@ impl Links {
     pub(crate) fn heard(&mut self, now: Instant, id: LinkId) {
         if let Some(link) = self.links.get_mut(&id) {
             link.heard = link.heard.max(now);
+        }
+    }
+
+    /// Frames arrived by this link.
+    pub(crate) fn carried(&mut self, now: Instant, id: LinkId) {
+        self.heard(now, id);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.frames_at = link.frames_at.max(Some(now));
         }
     }
 
@@ -273,6 +286,11 @@ impl Links {
 }
 
 impl Link {
+    /// Whether frames came by it lately.
+    pub(crate) fn is_busy(&self, now: Instant) -> bool {
+        self.frames_at.is_some_and(|at| now < at + BUSY)
+    }
+
     /// Smoothed round-trip time.
     pub(crate) const fn rtt(&self) -> Option<Duration> {
         self.srtt

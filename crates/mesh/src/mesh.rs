@@ -284,7 +284,7 @@ impl Mesh {
 
     /// Something else arrived on this link: a frame, or a part of a long message.
     pub fn handle_activity(&mut self, now: Instant, link: LinkId) {
-        self.links.heard(now, link);
+        self.links.carried(now, link);
     }
 
     /// A dial was resolved to this address and goes there now.

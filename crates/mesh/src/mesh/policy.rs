@@ -22,6 +22,8 @@ const KEEP: Duration = Duration::from_secs(30);
 /// By up to this much longer for each peer within reach, so that a mesh that came up at once does not close all such
 /// links at once: in all of it about thirty a second are closed.
 const KEEP_SPREAD: Duration = Duration::from_millis(30);
+/// How long a link that frames go by is kept for keys to be agreed on that do not depend on it.
+const AGREE: Duration = Duration::from_secs(5);
 /// How long a wanted peer has to become a neighbour before it may be passed over: a dial from either end takes less.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// After this long without a link people are told.
@@ -252,15 +254,21 @@ impl Mesh {
             // One that nobody states yet may be all that somebody has.
             outbound && !self.policy.kept.contains(&peer) && self.found.reached.contains(peer)
         };
-        let mut surplus = BTreeMap::new();
+        let (mut surplus, mut busy) = (BTreeMap::new(), BTreeSet::new());
         let spread = KEEP_SPREAD * u32::try_from(self.found.rings.len()).unwrap_or(u32::MAX);
         for (_, link) in self.links.iter().filter(|(_, link)| is_surplus(link.peer, link.outbound)) {
             let spread = spread.mul_f64(self.rng.random_range(0.0..1.0));
             let at = self.policy.surplus.get(&link.peer).copied().unwrap_or(now + KEEP + spread);
             surplus.insert(link.peer, at);
+            if link.is_busy(now) {
+                busy.insert(link.peer);
+            }
         }
         let due: Vec<_> = surplus.iter().filter(|&(_, &at)| at <= now).map(|(&peer, _)| peer).collect();
         self.policy.surplus = surplus;
+        // Frames go on without a gap if there are keys, and a direct path perhaps, before the link is gone.
+        busy.retain(|&peer| !self.distant.has(peer));
+        busy.iter().for_each(|&peer| self.want_session(now, peer));
         if due.is_empty() {
             return;
         }
@@ -269,6 +277,9 @@ impl Mesh {
         let safe = self.found.rings.reached(self.config.name, |a, b| graph.linked(a, b));
         for peer in due {
             match self.links.of_peer(peer).filter(|_| safe.contains(peer)) {
+                Some(_) if busy.contains(&peer) => {
+                    self.policy.surplus.insert(peer, now + AGREE);
+                }
                 Some(id) => {
                     self.policy.surplus.remove(&peer);
                     self.close_unneeded(now, id, "other links reach this peer".to_owned());

@@ -190,3 +190,32 @@ fn along_a_chain_there_are_routes_and_trees_and_none_once_it_is_cut() {
     assert_eq!(net.hosts[1].mesh.route(names[3]), None, "the next survey comes at once");
     assert_eq!(net.hosts[1].mesh.children(names[0]), []);
 }
+
+#[test]
+fn a_link_that_frames_go_by_is_closed_only_when_there_are_keys_that_do_not_need_it() {
+    let mut net = joined(5, 60);
+    net.run(3.0);
+    let (hub, rings) = (net.name(0), rings(&net));
+    let is_needed = |net: &Net, n| rings.wanted(net.name(n), RINGS, |_| false).contains(&hub);
+    let unneeded: Vec<_> =
+        (1..60).filter(|&n| linked(&net, n).contains(&hub) && !is_needed(&net, n)).collect();
+    let (busy, quiet) = unneeded.split_at(unneeded.len() / 2);
+    assert!(busy.len() > 5 && quiet.len() > 5);
+    let mut open: BTreeSet<_> = unneeded.iter().copied().collect();
+    for _ in 0..60 {
+        for &n in busy {
+            net.with(n, |mesh, now| {
+                if let Some(link) = mesh.link_of(hub) {
+                    mesh.handle_activity(now, link);
+                }
+            });
+        }
+        net.run(1.0);
+        for n in open.clone().into_iter().filter(|&n| !linked(&net, n).contains(&hub)) {
+            open.remove(&n);
+            let keys = net.hosts[n].mesh.session_count();
+            assert_eq!(keys, usize::from(busy.contains(&n)), "host {n}");
+        }
+    }
+    assert_eq!(open, BTreeSet::new());
+}
