@@ -58,8 +58,15 @@ mod tests {
             store.publish(sign_fact(&by, name(origin), FactKind::LINKS, (1, 1), payload));
         }
         for &(origin, port) in ports {
-            let payload =
-                PeerFact { nickname: String::new(), uid: 1, port, program: None, udp_port: None, ..PeerFact::default() }.encode();
+            let payload = PeerFact {
+                nickname: String::new(),
+                uid: 1,
+                port,
+                program: None,
+                udp_port: None,
+                ..PeerFact::default()
+            }
+            .encode();
             store.publish(sign_fact(&by, name(origin), FactKind::PEER, (1, 1), payload));
         }
         store

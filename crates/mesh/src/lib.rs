@@ -41,4 +41,6 @@ pub use identity::{Identity, Verify, name_of, verify};
 pub use mesh::{Action, DialId, DialTo, LinkId, LinkUp, Mesh, MeshConfig, RemoveError};
 pub use nat::{mapping_of, outlook};
 pub use path::{LONG, PathEvent, PathProber, PathState, Probe};
-pub use view::{ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TableSizes, TargetView};
+pub use view::{
+    ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TableSizes, TargetView,
+};

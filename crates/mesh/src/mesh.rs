@@ -354,7 +354,10 @@ impl Mesh {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let conflict = self.conflicts.values().map(|&(_, at)| at + KEEP).min();
         let expiry =
-            [self.warnings.next_expiry(), self.refused.next_expiry(), conflict, self.next_unburied()].into_iter().flatten().min();
+            [self.warnings.next_expiry(), self.refused.next_expiry(), conflict, self.next_unburied()]
+                .into_iter()
+                .flatten()
+                .min();
         let digest = (self.links.len() > 0).then_some(self.digest_at);
         let own = [
             (self.state_at, "our links changed"),

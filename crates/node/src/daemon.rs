@@ -34,11 +34,11 @@ use crate::core::{Command, Core, CoreParts, Input};
 use crate::exposure::Exposure;
 use crate::failure::Failure;
 use crate::interfaces::{BRIDGE, TAP};
+use crate::network::PortMapping;
 use crate::pump::Pump;
 use crate::run_dir::RunDir;
 use crate::store::{Saved, Store};
 use crate::tap_writer::{TapWatch, Writer};
-use crate::network::PortMapping;
 use crate::{
     Config, ListenAddr, OffloadChoice, ResetPaths, TransportChoice, identity, listen, network, target,
 };

@@ -48,10 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["api", "node"]),
     // Never shipped.
     ("testbed", &[]),
-    (
-        "sim",
-        &["mesh", "packet", "records", "router", "session", "transport", "transport-relay", "wire"],
-    ),
+    ("sim", &["mesh", "packet", "records", "router", "session", "transport", "transport-relay", "wire"]),
     ("benches", &["sim", "testbed"]),
 ];
 

@@ -100,7 +100,9 @@ mod tests {
     fn hops_are_taken_off_one_by_one() {
         let names = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
         let hops = Hops::new(&names).unwrap();
-        let (again, rest) = Hops::split(2, &[hops.bytes(), b"record"].concat()).map(|(h, r)| (h.count(), r.to_vec())).unwrap();
+        let (again, rest) = Hops::split(2, &[hops.bytes(), b"record"].concat())
+            .map(|(h, r)| (h.count(), r.to_vec()))
+            .unwrap();
         assert_eq!((again, &rest[..]), (2, &b"record"[..]));
         let (first, rest) = hops.next().unwrap();
         assert_eq!((first, rest.count()), (PeerName::new(names[0]), 1));

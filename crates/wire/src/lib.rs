@@ -28,12 +28,12 @@ pub use in_link::{
     GROUP_FRAME_HEADER, RELAYED_HEADER, decode_group_frame, decode_relayed, encode_group_frame_header,
     encode_relayed_header, is_relayed_or_group,
 };
+pub use mapping::Mapping;
 pub use message::{
     Hello, MAX_MESSAGE, Message, MessageError, SessionKeyShare, TRANSPORT_TLS, TRANSPORT_UDP, decode_frame,
     encode_frame_header,
 };
 pub use name::{PeerName, PeerNameError, Uid};
-pub use mapping::Mapping;
 pub use parcel::{
     AddressUpdate, DistantShare, MAX_ADDRESSES, MAX_PARCEL_BODY, Parcel, ParcelError, ParcelKind,
 };

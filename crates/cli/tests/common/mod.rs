@@ -144,7 +144,16 @@ impl Control for Fake {
         let peer = PeerRef { name: "7a:00:00:00:00:02".into(), nickname: "host2".into() };
         let nothing = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (connections, candidates, seen, changes) = nothing;
-        Ok(WhyReport { peer, connections, route: None, candidates, seen, port_mapping: None, nat: None, changes })
+        Ok(WhyReport {
+            peer,
+            connections,
+            route: None,
+            candidates,
+            seen,
+            port_mapping: None,
+            nat: None,
+            changes,
+        })
     }
     async fn attach(&self, request: Attach) -> Result<Addresses, ControlError> {
         if request.addresses == ["10.0.0.66/24"] {

@@ -12,8 +12,8 @@ use std::io;
 
 use rtnetlink::Handle;
 
-pub(crate) use monitor::Monitor;
 pub(crate) use link::{Link, LinkChange, LinkKind};
+pub(crate) use monitor::Monitor;
 
 use crate::error::{HostError, Result};
 

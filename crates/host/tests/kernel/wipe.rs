@@ -48,9 +48,14 @@ fn reset_goes_on_after_an_error_and_reports_it() {
     let Some(host) = Host::new() else { return };
     host.sh("ip link add weave type veth peer name vethweplaaa");
     host.run(|| async {
-        firewall::apply(&FirewallState { bridge: BRIDGE.to_owned(), exposed: Vec::new(), router_port: 6783, further_ports: Vec::new() })
-            .await
-            .unwrap();
+        firewall::apply(&FirewallState {
+            bridge: BRIDGE.to_owned(),
+            exposed: Vec::new(),
+            router_port: 6783,
+            further_ports: Vec::new(),
+        })
+        .await
+        .unwrap();
         let errors = reset(BRIDGE, TAP).await.unwrap_err();
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(!firewall::present().await.unwrap());

@@ -62,7 +62,15 @@ impl Held {
 impl Origin {
     pub(super) fn new(name: PeerName, key: [u8; 32]) -> Self {
         let bucket = sums::bucket_of(name);
-        Self { key, linked: false, offered: true, bucket, port: 0, addresses: Box::default(), held: Vec::new() }
+        Self {
+            key,
+            linked: false,
+            offered: true,
+            bucket,
+            port: 0,
+            addresses: Box::default(),
+            held: Vec::new(),
+        }
     }
 
     pub(super) fn get(&self, kind: FactKind) -> Option<&Held> {

@@ -146,7 +146,15 @@ fn a_newer_fact_about_ourselves_means_a_copied_identity_and_is_not_held() {
         Heard::Stale,
         "our own last run, another kind"
     );
-    let copy = PeerFact { nickname: "clone".into(), uid: 1, port: 2, program: None, udp_port: None, ..PeerFact::default() }.encode();
+    let copy = PeerFact {
+        nickname: "clone".into(),
+        uid: 1,
+        port: 2,
+        program: None,
+        udp_port: None,
+        ..PeerFact::default()
+    }
+    .encode();
     let heard = hear(&mut store, fact_of(&own, 1, (6, 1), &copy));
     assert_eq!(heard, Heard::Dropped(DropReason::Copied(Some("clone".into()))));
     assert_eq!(hear(&mut store, fact_of(&own, 7, (6, 1), b"")), Heard::Dropped(DropReason::Copied(None)));
@@ -301,7 +309,14 @@ fn nobody_can_remove_us() {
 #[test]
 fn the_port_is_that_of_the_newest_peer_fact() {
     let (mut store, who) = (store(), identity(2));
-    let peer = PeerFact { nickname: String::new(), uid: 1, port: 6783, program: None, udp_port: Some(7), ..PeerFact::default() };
+    let peer = PeerFact {
+        nickname: String::new(),
+        uid: 1,
+        port: 6783,
+        program: None,
+        udp_port: Some(7),
+        ..PeerFact::default()
+    };
     hear(&mut store, fact_of(&who, 1, (1, 1), &peer.encode()));
     assert_eq!((store.port(who.name()), store.peer(who.name())), (Some(6783), Some(peer)));
     hear(&mut store, fact_of(&who, 1, (1, 2), b"nonsense"));

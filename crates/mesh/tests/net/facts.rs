@@ -75,7 +75,15 @@ fn a_forged_fact_goes_no_further() {
         1,
         1,
         (9, 9),
-        &PeerFact { nickname: "evil".into(), uid: 1, port: 1, program: None, udp_port: None, ..PeerFact::default() }.encode(),
+        &PeerFact {
+            nickname: "evil".into(),
+            uid: 1,
+            port: 1,
+            program: None,
+            udp_port: None,
+            ..PeerFact::default()
+        }
+        .encode(),
     );
     let last = forged.len() - 1;
     Arc::make_mut(&mut forged)[last] ^= 1;

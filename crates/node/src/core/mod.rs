@@ -30,9 +30,9 @@ use transport_tls::{Endpoint, Established, LinkEvent};
 use transport_udp::{UdpEvent, UdpTransport};
 use wire::{PeerName, RefuseCode};
 
-use crate::{Proxy, TransportChoice};
 use crate::store::Store;
 use crate::tap_writer::TapWatch;
+use crate::{Proxy, TransportChoice};
 use changes::Changes;
 use distant::Distant;
 use neighbour::Neighbour;
