@@ -43,7 +43,7 @@ bench-relay: prepare build
 	@WEAVE_BIN=$(WEAVE) $(CARGO) run --quiet --release --locked --package benches --bin relay
 
 bench-mesh:
-	@$(CARGO) run --quiet --release --locked --package benches --bin mesh
+	@$(CARGO) run --quiet --release --locked --package benches --bin mesh-table
 
 bench-micro:
 	$(CARGO) bench --locked --package benches

@@ -1,6 +1,6 @@
 //! One table: what a network of 10, 100, 300 and 1000 peers costs, and how soon it agrees, in the simulator.
 //!
-//! `cargo run --release -p benches --bin mesh [-- --peers 100 --scenario join --json FILE]`
+//! `cargo run --release -p benches --bin mesh-table [-- --peers 100 --scenario join --json FILE]`
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table")]
 

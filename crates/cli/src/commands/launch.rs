@@ -55,7 +55,7 @@ pub(crate) struct Launch {
     /// Do not ask the router in front of this host to let others in (PCP, NAT-PMP, UPnP); it is never asked with --transport tls
     #[arg(long, env = "WEAVE_NO_PORT_MAPPING", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     no_port_mapping: bool,
-    /// HTTP proxy for links, as http://[USER:PASSWORD@]HOST:PORT; none when empty [default: that of https_proxy]
+    /// HTTP proxy for links, as in http://user:password@proxy:3128; none when empty [default: that of https_proxy]
     #[arg(long, env = "WEAVE_HTTP_PROXY", hide_env_values = true, value_name = "URL")]
     http_proxy: Option<String>,
     /// Server name that the TLS of links shows (SNI) [default: none]
