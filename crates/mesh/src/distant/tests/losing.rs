@@ -212,10 +212,12 @@ proptest! {
             }
         }
         let end = pair.seconds();
-        for tenth in 1..=600 {
+        // Mostly it takes seconds. But an offer of long ago that comes again at the worst moment may stand in the way of a newer
+        // one until that is made anew, after a minute.
+        for tenth in 1..=750 {
             pair.run(end + f64::from(tenth) / 10.0);
             let passed = [pair.send(0), pair.send(1)];
-            prop_assert!(tenth < 150 || passed == [true, true], "{} s after: {:?}", tenth / 10, passed);
+            prop_assert!(tenth < 700 || passed == [true, true], "{} s after: {:?}", tenth / 10, passed);
         }
         for end in &pair.ends {
             prop_assert!(end.distant.indices.len() <= 8, "{:?}", end.distant.indices);
