@@ -18,7 +18,7 @@ const LASTING: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// What a network gets to come to rest before something is done to it: those who were out of reach are forgotten, and
 /// links that nobody needs are closed.
-const REST: Duration = Duration::from_secs(75);
+const REST: Duration = Duration::from_secs(110);
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
