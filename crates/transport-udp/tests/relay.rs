@@ -189,7 +189,9 @@ fn relayed_records_cross_three_sockets_in_trains_and_arrive_as_one_super_frame()
         assert!(frames[0].2 == bytes);
         for path in [&chain.ab.to_b, &chain.bc.to_b] {
             // Counted when the system call is over, which the receiver may be ahead of.
-            eventually("all are counted as sent", || (path.sent().records, path.sent().in_trains) == (40, 40));
+            eventually("all are counted as sent", || {
+                (path.sent().records, path.sent().in_trains) == (40, 40)
+            });
         }
     }
     assert_eq!(chain.c.event(), TableEvent::Opened { peer: A, index: 6 });
