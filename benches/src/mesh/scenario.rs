@@ -1,9 +1,8 @@
 //! What is done to the networks.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use sim::{Conditions, World, truth};
+use sim::{Conditions, Peer, Traffic, World, truth};
 
 use crate::figures::Figures;
 use crate::shape::Shape;
@@ -19,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// What a network gets to come to rest before something is done to it: those who were out of reach are forgotten, and
 /// links that nobody needs are closed.
 const REST: Duration = Duration::from_secs(110);
+
+/// How often a network is looked at to be quiet before one link changes.
+const QUIET_TRIES: usize = 4;
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -113,8 +115,8 @@ struct Measured<'a> {
     figures: Figures,
     /// Whether to tell each second how far it is.
     timeline: bool,
-    /// The facts that all agreed on when that was looked at last, and the links there were.
-    agreed_on: Option<(u64, BTreeSet<(usize, usize)>)>,
+    /// The facts that all agreed on when that was looked at last, and how often links had come or gone by then.
+    agreed_on: Option<(u64, u64)>,
 }
 
 impl Measured<'_> {
@@ -135,7 +137,7 @@ impl Measured<'_> {
             self.join(n);
             self.await_agreement();
         }
-        self.world.run_for(REST);
+        self.pass(REST);
         match scenario {
             Scenario::Join | Scenario::Starved => {}
             Scenario::Restart => self.measure(|m| {
@@ -158,7 +160,7 @@ impl Measured<'_> {
             Scenario::Split => {
                 let half = |n: usize| n % 2 == 1;
                 self.world.split(half);
-                self.world.run_for(Duration::from_secs(600));
+                self.pass(Duration::from_secs(600));
                 self.measure(|m| m.world.merge());
             }
             Scenario::Change => self.change(),
@@ -206,11 +208,20 @@ impl Measured<'_> {
     /// One link is lost and comes back; everything that is sent beyond what is in quiet times is its cost.
     fn change(&mut self) {
         const QUIET: Duration = Duration::from_secs(30);
+        let mut quiet = Err(String::new());
+        for _ in 0..QUIET_TRIES {
+            quiet = self.quiet(QUIET);
+            if quiet.is_ok() {
+                break;
+            }
+        }
+        // Else what is seen would come of something else, or be less than what there was before.
+        let quiet = match quiet {
+            Ok(quiet) => quiet,
+            Err(why) => return self.figures.settled(None, Some(why)),
+        };
         let links: Vec<_> = truth::links(self.world).into_iter().collect();
         let (a, b) = links[self.world.chance(links.len())];
-        let before = self.world.sent();
-        self.world.run_for(QUIET);
-        let quiet = self.world.sent() - before;
         let (begin, before, stated) = (self.world.elapsed(), self.world.sent(), self.stated());
         self.world.reset(a, b);
         self.await_lasting_agreement();
@@ -220,6 +231,23 @@ impl Measured<'_> {
         self.figures.changes = Some((self.stated() - stated) / 2.0);
         let (with, without) = (self.figures.sent.gossip().bytes, quiet.gossip().bytes);
         self.figures.beyond_quiet = Some(with.saturating_sub(without));
+    }
+
+    /// Lets time pass and gives what was sent meanwhile.
+    ///
+    /// # Errors
+    /// What happened, when anything did.
+    fn quiet(&mut self, time: Duration) -> Result<Traffic, String> {
+        let (events, stated, before) = (self.world.link_events(), self.stated(), self.world.sent());
+        self.pass(time);
+        let (events, stated) = (self.world.link_events() - events, self.stated() - stated);
+        if events > 0 || stated >= 1.0 {
+            return Err(format!(
+                "the network was not quiet before: {events} ends of links came or went and {stated:.0} facts were \
+                 stated within {time:?}"
+            ));
+        }
+        Ok(self.world.sent() - before)
     }
 
     /// Facts that were stated so far and got around: each is new to everybody but its origin.
@@ -257,6 +285,15 @@ impl Measured<'_> {
         self.figures.settled(Some(since - begin), None);
     }
 
+    /// Lets time pass, and tells each second how it is if that is asked for.
+    fn pass(&mut self, time: Duration) {
+        let end = self.world.elapsed() + time;
+        while self.timeline && self.world.elapsed() + Duration::from_secs(1) < end {
+            self.wait(Duration::from_secs(1));
+        }
+        self.world.run_for(end.saturating_sub(self.world.elapsed()));
+    }
+
     /// Lets time pass.
     fn wait(&mut self, time: Duration) {
         let second = self.world.elapsed().as_secs();
@@ -283,17 +320,22 @@ impl Measured<'_> {
         );
     }
 
-    /// What is in the way of agreement.
+    /// What is in the way of agreement. To look at a million routes takes long: only once for each state of affairs, and not
+    /// while facts differ.
     fn flaw(&mut self) -> Option<String> {
-        let expected = self.world.peers().iter().filter(|peer| peer.is_alive()).count();
-        let groups = truth::groups(self.world);
-        let Some(group) = groups.first().filter(|group| group.len() == expected) else {
-            return Some(format!("{} of {expected} are joined", groups.first().map_or(0, Vec::len)));
+        let alive = |n: &usize| self.world.peers().get(*n).is_some_and(Peer::is_alive);
+        let alive: Vec<_> = (0..self.world.peers().len()).filter(alive).collect();
+        let Some(held) = truth::common_fingerprint(self.world, &alive) else {
+            return Some("not all hold the same facts".to_owned());
         };
-        // To look at a million routes takes long: once for each state of affairs.
-        let state = truth::common_fingerprint(self.world, group).map(|held| (held, truth::links(self.world)));
-        if state.is_some() && state == self.agreed_on {
+        let state = Some((held, self.world.link_events()));
+        if state == self.agreed_on {
             return None;
+        }
+        let groups = truth::groups(self.world);
+        if groups.len() != 1 {
+            let joined = groups.iter().map(Vec::len).max().unwrap_or(0);
+            return Some(format!("{joined} of {} are joined", alive.len()));
         }
         let flaw = truth::agreement(self.world).err();
         self.agreed_on = state.filter(|_| flaw.is_none());

@@ -7,12 +7,13 @@
 //! With a thousand peers tens of facts arrive for each one that is new. So a fact is read where it lies, its version is looked
 //! at before anything else, and what is derived (fingerprints, ports, who is removed) is kept up to date with each change.
 
+mod changes;
 mod origin;
+mod origins;
 mod removed;
 mod sums;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wire::{BUCKETS, DigestEntry, Fact, FactError, FactKind, FactView, LinkList, PeerFact, PeerName};
@@ -20,7 +21,9 @@ use wire::{BUCKETS, DigestEntry, Fact, FactError, FactKind, FactView, LinkList, 
 use crate::identity::{Identity, Verify, name_of};
 use crate::mesh::LinkId;
 use crate::plumtree::Repeated;
+pub(crate) use changes::Changes;
 use origin::{Held, Origin};
+use origins::Origins;
 use removed::Removed;
 use sums::Sums;
 
@@ -73,13 +76,15 @@ pub(crate) enum DropReason {
 pub(crate) struct FactStore {
     own: PeerName,
     verify: Verify,
-    origins: BTreeMap<PeerName, Origin>,
+    origins: Origins,
     facts: usize,
     bytes: usize,
     sums: Sums,
-    /// How many origins take no part in digests.
-    withheld: usize,
+    /// Origins that take no part in digests.
+    withheld: BTreeSet<PeerName>,
     removed: Removed,
+    /// What is to be looked at by whoever follows the links that are stated.
+    changes: Changes,
 }
 
 /// Makes a fact about ourselves, in its own encoding.
@@ -108,10 +113,11 @@ pub(crate) fn sign_fact(
 impl FactStore {
     /// A store that knows nobody but its owner.
     pub(crate) fn new(own: PeerName, own_key: [u8; 32], verify: Verify) -> Self {
-        let owner = Origin { linked: true, ..Origin::new(own, own_key) };
-        let origins = BTreeMap::from([(own, owner)]);
+        let mut origins = Origins::new();
+        origins.get_or_insert(own, || Origin::new(own, own_key)).linked = true;
         let (sums, removed) = (Sums::new(), Removed::default());
-        Self { own, verify, origins, facts: 0, bytes: 0, sums, withheld: 0, removed }
+        let (withheld, changes) = (BTreeSet::new(), Changes::Known);
+        Self { own, verify, origins, facts: 0, bytes: 0, sums, withheld, removed, changes }
     }
 
     /// Takes a fact of ours that [`sign_fact`] made.
@@ -153,20 +159,21 @@ impl FactStore {
 
     /// Says that no link to this peer is up any more.
     pub(crate) fn link_down(&mut self, name: PeerName) {
-        if let Some(origin) = self.origins.get_mut(&name) {
+        if let Some(origin) = self.origins.get_mut(name) {
             origin.linked = false;
         }
     }
 
     /// Forgets a peer and all it said.
     pub(crate) fn remove(&mut self, name: PeerName) {
-        if let Some(origin) = self.origins.remove(&name) {
-            self.facts -= origin.held.len();
-            self.bytes -= origin.held.iter().map(|h| h.bytes.len()).sum::<usize>();
+        if let Some(origin) = self.origins.remove(name) {
+            self.changes = Changes::Known;
+            self.facts -= origin.len();
+            self.bytes -= origin.held().map(|h| h.bytes.len()).sum::<usize>();
             if origin.offered {
                 toggle_all(&mut self.sums, &origin);
             } else {
-                self.withheld -= 1;
+                self.withheld.remove(&name);
             }
             if origin.get(FactKind::REMOVED).is_some() {
                 self.removed.update(&self.origins);
@@ -176,19 +183,20 @@ impl FactStore {
 
     /// Leaves the facts of exactly these peers out of digests (P5.6).
     pub(crate) fn withhold(&mut self, absent: impl Iterator<Item = PeerName>) {
-        let absent: BTreeSet<_> = absent.collect();
-        if absent.is_empty() && self.withheld == 0 {
-            return;
-        }
-        self.withheld = 0;
-        for (name, origin) in &mut self.origins {
-            let offered = *name == self.own || !absent.contains(name);
-            self.withheld += usize::from(!offered);
-            if origin.offered != offered {
-                origin.offered = offered;
+        let absent: BTreeSet<_> =
+            absent.filter(|&name| name != self.own && self.origins.contains(name)).collect();
+        for &name in self.withheld.symmetric_difference(&absent) {
+            if let Some(origin) = self.origins.get_mut(name) {
+                origin.offered = !origin.offered;
                 toggle_all(&mut self.sums, origin);
             }
         }
+        self.withheld = absent;
+    }
+
+    /// Whose links facts say something else than when this was asked last.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
     }
 
     /// The fingerprint of everything that takes part in digests.
@@ -226,80 +234,75 @@ impl FactStore {
     pub(crate) fn lacking(&self, lines: &[DigestEntry]) -> u64 {
         lines.iter().filter(|line| self.lacks(line)).fold(0, |buckets, line| {
             let bucket =
-                self.origins.get(&line.origin).map_or_else(|| sums::bucket_of(line.origin), |o| o.bucket);
+                self.origins.get(line.origin).map_or_else(|| sums::bucket_of(line.origin), |o| o.bucket);
             buckets | 1 << bucket
         })
     }
 
     /// Whether this fact is neither held, nor a newer one, and would be taken.
     pub(crate) fn lacks(&self, line: &DigestEntry) -> bool {
-        let held = self.origins.get(&line.origin).and_then(|o| o.get(line.kind));
+        let held = self.origins.get(line.origin).and_then(|o| o.get(line.kind));
         held.is_none_or(|held| held.version < line.version) && !self.is_removed(line.origin, line.version.0)
     }
 
     /// Everyone known, ourselves included.
     pub(crate) fn origins(&self) -> impl Iterator<Item = PeerName> {
-        self.origins.keys().copied()
+        self.origins.names()
     }
 
     /// Whether `key` may use `name`: nobody else does, or it has the better right to it (P1.3).
     pub(crate) fn is_free_for(&self, name: PeerName, key: &[u8; 32]) -> bool {
         // Who came first keeps the name. The one exception keeps a name that follows from a key (P1.2) from being
         // squatted on by a key it does not follow from, whichever was heard first.
-        self.origins.get(&name).is_none_or(|holder| {
+        self.origins.get(name).is_none_or(|holder| {
             holder.key == *key || (!holder.linked && name_of(&holder.key) != name && name_of(key) == name)
         })
     }
 
     /// The fact that this line is about, in this version or a newer one.
     pub(crate) fn wanted(&self, line: &DigestEntry) -> Option<&Arc<[u8]>> {
-        let held = self.origins.get(&line.origin)?.get(line.kind)?;
+        let held = self.origins.get(line.origin)?.get(line.kind)?;
         (held.version >= line.version).then_some(&held.bytes)
     }
 
     /// Whether anything is known of this peer.
     pub(crate) fn knows(&self, name: PeerName) -> bool {
-        self.origins.contains_key(&name)
+        self.origins.contains(name)
     }
 
     /// The greatest incarnation in which the peer said anything.
     pub(crate) fn incarnation(&self, name: PeerName) -> Option<u64> {
-        self.origins.get(&name)?.newest().map(|version| version.0)
+        self.origins.get(name)?.newest().map(|version| version.0)
     }
 
     /// The key that the name belongs to.
     pub(crate) fn key(&self, name: PeerName) -> Option<&[u8; 32]> {
-        self.origins.get(&name).map(|o| &o.key)
+        self.origins.get(name).map(|o| &o.key)
     }
 
     /// Who the peer says it is.
     pub(crate) fn peer(&self, name: PeerName) -> Option<PeerFact> {
-        self.origins.get(&name)?.peer()
+        self.origins.get(name)?.peer()
     }
 
     /// The TCP port that the peer says it listens on.
     pub(crate) fn port(&self, name: PeerName) -> Option<u16> {
-        self.origins.get(&name).map(|o| o.port).filter(|&port| port != 0)
-    }
-
-    /// Where the peer says it is to be dialled, besides where others see it.
-    pub(crate) fn addresses(&self, name: PeerName) -> &[SocketAddr] {
-        self.origins.get(&name).map_or(&[], |o| &o.addresses)
+        self.origins.get(name).map(|o| o.port).filter(|&port| port != 0)
     }
 
     /// Whom the peer says it is linked to.
     pub(crate) fn links(&self, name: PeerName) -> LinkList<'_> {
-        LinkList::trusted(self.origins.get(&name).map_or(&[], |o| o.current(FactKind::LINKS)))
+        LinkList::trusted(self.origins.get(name).map_or(&[], |o| o.current(FactKind::LINKS)))
     }
 
     /// Everyone known with whom each says it is linked to.
     pub(crate) fn all_links(&self) -> impl Iterator<Item = (PeerName, LinkList<'_>)> {
-        self.origins.iter().map(|(&name, o)| (name, LinkList::trusted(o.current(FactKind::LINKS))))
+        self.origins.iter().map(|o| (o.name, LinkList::trusted(o.current(FactKind::LINKS))))
     }
 
     /// Which identities the peer saw in use twice.
     pub(crate) fn conflicts(&self, name: PeerName) -> LinkList<'_> {
-        LinkList::trusted(self.origins.get(&name).map_or(&[], |o| o.current(FactKind::CONFLICTS)))
+        LinkList::trusted(self.origins.get(name).map_or(&[], |o| o.current(FactKind::CONFLICTS)))
     }
 
     /// How many peers are known, ourselves included.
@@ -314,15 +317,13 @@ impl FactStore {
 
     /// How much memory all of it takes, in bytes, the tables around the facts included.
     pub(crate) fn memory(&self) -> usize {
-        // Two counters before the bytes of each fact; a map's nodes are two thirds full on average.
-        let fact = size_of::<Held>() + 2 * size_of::<usize>();
-        let origin = (size_of::<PeerName>() + size_of::<Origin>()) * 3 / 2;
-        self.bytes + self.facts * fact + self.origins.len() * origin + self.removed.memory()
+        // Two counters before the bytes of each fact.
+        self.bytes + self.facts * 2 * size_of::<usize>() + self.origins.memory() + self.removed.memory()
     }
 
     /// The newest version that this fact could replace, and where that came from.
     fn newest_like(&self, fact: &FactView<'_>) -> Option<((u64, u64), Option<LinkId>)> {
-        let origin = self.origins.get(&fact.origin).filter(|o| o.key == *fact.public_key)?;
+        let origin = self.origins.get(fact.origin).filter(|o| o.key == *fact.public_key)?;
         let held = origin.get(fact.kind).map(|held| (held.version, held.from));
         // Also of kinds that we never state: only what is newer than this run can be someone else's.
         let newest = || origin.newest().map(|version| (version, None));
@@ -350,10 +351,10 @@ impl FactStore {
     }
 
     fn has_room(&self, fact: &FactView<'_>, len: usize) -> bool {
-        let held = match self.origins.get(&fact.origin) {
+        let held = match self.origins.get(fact.origin) {
             None if self.origins.len() >= MAX_PEERS => return false,
             None => None,
-            Some(o) if o.held.len() >= MAX_KINDS && o.get(fact.kind).is_none() => return false,
+            Some(o) if o.len() >= MAX_KINDS && o.get(fact.kind).is_none() => return false,
             Some(o) => o.get(fact.kind),
         };
         let freed = held.map_or(0, |h| h.bytes.len());
@@ -365,6 +366,8 @@ impl FactStore {
         let fingerprint = new.fingerprint;
         let origin = self.give_name(fact.origin, *fact.public_key);
         let (bucket, offered) = (origin.bucket, origin.offered);
+        // A restart voids what was stated before.
+        let restarts = origin.newest().is_some_and(|newest| newest.0 < fact.version.0);
         let old = origin.put(new);
         let tells_removed = origin.get(FactKind::REMOVED).is_some();
         if offered {
@@ -378,6 +381,9 @@ impl FactStore {
             None => self.facts += 1,
         }
         self.bytes += len;
+        if restarts || fact.kind == FactKind::LINKS {
+            self.changes.note(fact.origin);
+        }
         if tells_removed {
             self.removed.update(&self.origins);
         }
@@ -385,25 +391,28 @@ impl FactStore {
 
     /// The entry of `name`, which belongs to `key` from now on.
     fn give_name(&mut self, name: PeerName, key: [u8; 32]) -> &mut Origin {
-        if self.origins.get(&name).is_some_and(|holder| holder.key != key) {
+        if self.origins.get(name).is_some_and(|holder| holder.key != key) {
             self.remove(name);
         }
-        self.origins.entry(name).or_insert_with(|| Origin::new(name, key))
+        let changes = &mut self.changes;
+        self.origins.get_or_insert(name, || {
+            *changes = Changes::Known;
+            Origin::new(name, key)
+        })
     }
 
     fn offered(&self, buckets: u64) -> impl Iterator<Item = (DigestEntry, &Held)> {
-        let origins = self.origins.iter().filter(move |(_, o)| o.offered && buckets >> o.bucket & 1 == 1);
-        origins.flat_map(|(&origin, o)| {
-            o.held
-                .iter()
-                .map(move |held| (DigestEntry { origin, kind: held.kind, version: held.version }, held))
+        let origins = self.origins.iter().filter(move |o| o.offered && buckets >> o.bucket & 1 == 1);
+        origins.flat_map(|o| {
+            let line = |held: &Held| DigestEntry { origin: o.name, kind: held.kind, version: held.version };
+            o.held().map(move |held| (line(held), held))
         })
     }
 }
 
 /// Puts all facts of an origin into the fingerprints, or takes them out.
 fn toggle_all(sums: &mut Sums, origin: &Origin) {
-    for held in &origin.held {
+    for held in origin.held() {
         sums.toggle(origin.bucket, held.fingerprint);
     }
 }

@@ -1,7 +1,7 @@
 //! The links that are up: are they alive, how far away is the other end, and which of two stays.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use topology::cost::{self, MAX_CLASS};
 use wire::{LinkEntry, PeerName, RefuseCode, Uid};
 
-use crate::mesh::{LinkId, LinkUp};
+use crate::mesh::{LinkId, LinkUp, LinkWay};
 
 /// How often a ping goes out on each link (P2.7).
 const PING_EVERY: Duration = Duration::from_secs(3);
@@ -23,6 +23,12 @@ const STALLED: Duration = Duration::from_secs(1);
 /// How often links are stated anew only because their costs changed. Everyone hears of it, and a route that is a little
 /// dearer than another for half a minute harms nobody.
 const RECOST_EVERY: Duration = Duration::from_secs(30);
+/// How long a cost that changed is watched before it is stated, so that one that goes on changing is stated once.
+const SETTLED: Duration = Duration::from_secs(10);
+/// A time is far shorter than another if that is so many times as long.
+const FAR_SHORTER: u32 = 4;
+/// So many times far shorter, one after the other, are believed at once.
+const IN_A_ROW: u32 = 3;
 /// How long a link that is up waits for its first measurement before it is stated: so it is mostly stated once.
 const MEASURE: Duration = Duration::from_secs(1);
 /// Frames that came by a link make it a busy one for so long.
@@ -38,6 +44,7 @@ pub(crate) struct Link {
     pub(crate) nickname: String,
     pub(crate) address: SocketAddr,
     pub(crate) outbound: bool,
+    pub(crate) way: LinkWay,
     /// Orders two links between the same peers (P2.10): the dialler's name, then its nonce.
     pub(crate) rank: (PeerName, u32),
     pub(crate) up_since: Instant,
@@ -49,6 +56,7 @@ pub(crate) struct Link {
     ping_at: Instant,
     pings: VecDeque<(u64, Instant)>,
     srtt: Option<Duration>,
+    shorter: Shorter,
     /// The class of cost that `srtt` is in.
     class: Option<u8>,
     /// The class that we state (P8.1).
@@ -97,6 +105,7 @@ impl Links {
             nickname: up.nickname.clone(),
             address: up.address,
             outbound: up.outbound,
+            way: up.way,
             rank,
             up_since: now,
             refusal: None,
@@ -105,6 +114,7 @@ impl Links {
             ping_at: now,
             pings: VecDeque::new(),
             srtt: None,
+            shorter: Shorter::default(),
             class: None,
             cost: None,
             proof: None,
@@ -209,7 +219,7 @@ impl Links {
         // Pongs come in the order of the pings, so those before this one were lost.
         let sent = link.pings.drain(..=at).next_back().map(|(_, sent)| sent);
         if let Some(sent) = sent {
-            let srtt = smooth(link.srtt, now.saturating_duration_since(sent));
+            let srtt = link.shorter.approach(link.srtt, now.saturating_duration_since(sent));
             link.srtt = Some(srtt);
             let class = link.class.map_or_else(|| cost::class(srtt), |class| cost::next_class(class, srtt));
             link.class = Some(class);
@@ -217,7 +227,8 @@ impl Links {
                 // The first measurement is stated as soon as the link itself.
                 self.recost_at = Some(now);
             } else if link.cost != Some(class) {
-                let soonest = self.recosted.map_or(now, |last| now.max(last + RECOST_EVERY));
+                let settled = now + SETTLED;
+                let soonest = self.recosted.map_or(settled, |last| settled.max(last + RECOST_EVERY));
                 self.recost_at.get_or_insert(soonest);
             }
         }
@@ -279,6 +290,12 @@ impl Links {
         events
     }
 
+    /// All of them are asked at the next look, which is due now.
+    pub(crate) fn ping_all(&mut self, now: Instant) {
+        self.links.values_mut().for_each(|link| link.ping_at = link.ping_at.min(now));
+        self.look_at = self.links.values().filter_map(Link::look_at).min();
+    }
+
     /// When to look at the links again, and what for. It may turn out that by then something was heard.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.recost_at.map(|at| (at, "a cost changed")).into_iter().chain(self.look_at).min()
@@ -308,8 +325,14 @@ impl Link {
         own.into_iter().chain(proof).chain(measure).min()
     }
 
+    /// What others may dial is stated as dialled; a proxy's address is of no use to them.
     const fn entry(&self) -> LinkEntry {
-        LinkEntry { peer: self.peer, address: self.address, outbound: self.outbound, cost: self.cost() }
+        let (address, outbound) = match self.way {
+            LinkWay::Direct | LinkWay::Proxy => (self.address, self.outbound),
+            LinkWay::TheirProxy => (SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), false),
+            LinkWay::Meeting => (self.address, false),
+        };
+        LinkEntry { peer: self.peer, address, outbound, cost: self.cost() }
     }
 
     fn ping(&mut self, now: Instant, rng: &mut StdRng) -> u64 {
@@ -320,6 +343,30 @@ impl Link {
             self.pings.pop_front();
         }
         token
+    }
+}
+
+/// Measurements in a row that were far shorter than the smoothed time: how many, and the longest of them.
+#[derive(Debug, Default)]
+struct Shorter {
+    row: u32,
+    longest: Duration,
+}
+
+impl Shorter {
+    /// The time that a link's cost follows. A queue, or a host without a processor, makes a time longer than the way is; nothing
+    /// makes it shorter. So where times are far shorter again and again, those before say nothing any more. One alone proves
+    /// nothing: times that only waver must not move the cost.
+    fn approach(&mut self, srtt: Option<Duration>, rtt: Duration) -> Duration {
+        if srtt.is_none_or(|srtt| rtt > srtt / FAR_SHORTER) {
+            *self = Self::default();
+            return smooth(srtt, rtt);
+        }
+        (self.row, self.longest) = (self.row + 1, self.longest.max(rtt));
+        if self.row < IN_A_ROW {
+            return smooth(srtt, rtt);
+        }
+        std::mem::take(self).longest
     }
 }
 

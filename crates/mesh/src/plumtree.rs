@@ -8,6 +8,8 @@
 //! heard again, announced or asked for, and carries out what comes out of [`Plumtree::handle_timeout`].
 
 mod missing;
+mod places;
+mod untold;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,23 +19,20 @@ use wire::{DigestEntry, FactKind, PeerName};
 
 use crate::mesh::LinkId;
 use missing::Missing;
+use places::Places;
+use untold::Untold;
 
 /// While news pour in they are passed on in one message this often. What comes after a quiet moment goes at once.
 const GATHER: Duration = Duration::from_millis(20);
-/// How long announcements are gathered (P5.5). Two neighbours hear most news at nearly the same time. Were both to wait
-/// equally long, both would announce; so the one with the smaller name does so first, and the other sees that there is no
-/// need to.
-const ANNOUNCE_FIRST: Duration = Duration::from_millis(350);
-const ANNOUNCE_SECOND: Duration = Duration::from_millis(500);
 /// A link is not taken for superfluous so soon after it came up, or after a comparison of digests began on it: what is
 /// heard twice then says nothing about the tree.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How long the news of one origin alone shape the tree after the last of them.
 const ROOT_FOR: Duration = Duration::from_millis(300);
+/// A peer that has so many eager links lets those that it dials come up as others.
+const ENOUGH: usize = 3;
 /// Most links that take the place of one that broke.
 const MAX_MENDERS: usize = 16;
-/// Most lines that wait to be announced on one link. Digests repair what this leaves out.
-const MAX_LINES: usize = 8192;
 
 /// What a fact is known by, whatever its version.
 pub(crate) type Key = (PeerName, FactKind);
@@ -53,14 +52,15 @@ pub(crate) enum Push {
 #[derive(Debug, Default)]
 pub(crate) struct Plumtree {
     links: BTreeMap<LinkId, Neighbour>,
+    /// Places of links that are gone.
+    free: Vec<usize>,
     news: BTreeMap<Key, News>,
     /// When news are passed on next, and when they last were.
     push_at: Option<Instant>,
     pushed: Option<Instant>,
     /// Whose news shape the tree, and when the last of them came.
     root: Option<(PeerName, Instant)>,
-    /// When those who announce first do, and the others.
-    announce_at: [Option<Instant>; 2],
+    untold: Untold,
     missing: Missing,
     /// Links that became eager because another one broke: their other ends are to be told.
     mending: Vec<LinkId>,
@@ -68,12 +68,12 @@ pub(crate) struct Plumtree {
 
 #[derive(Debug)]
 struct Neighbour {
+    /// Which it is in sets of links.
+    place: usize,
     is_eager: bool,
-    /// Its place in [`Plumtree::announce_at`].
+    /// In which turn it is told of news.
     turn: usize,
     patient_until: Instant,
-    /// What is to be announced to it.
-    lines: BTreeMap<Key, (u64, u64)>,
 }
 
 /// A fact that is to be passed on.
@@ -81,8 +81,8 @@ struct Neighbour {
 struct News {
     version: (u64, u64),
     bytes: Arc<[u8]>,
-    /// Those who have it.
-    known_to: Vec<LinkId>,
+    /// The links whose other ends have it.
+    has: Places,
 }
 
 /// A fact that was held already.
@@ -99,20 +99,44 @@ pub(crate) struct Repeated {
 impl Plumtree {
     /// A link came up: it is eager. `is_first` tells whether we announce first on it, or the other end does.
     pub(crate) fn link_up(&mut self, now: Instant, link: LinkId, is_first: bool) {
-        let neighbour = Neighbour {
-            is_eager: true,
-            turn: usize::from(!is_first),
-            patient_until: now + PATIENCE,
-            lines: BTreeMap::new(),
+        let place = match self.links.get(&link) {
+            Some(neighbour) => neighbour.place,
+            // All places are taken or free.
+            None => self.free.pop().unwrap_or(self.links.len()),
         };
-        self.links.insert(link, neighbour);
+        self.news.values_mut().for_each(|news| news.has.remove(place));
+        self.untold.link_up(place);
+        let turn = usize::from(!is_first);
+        self.links.insert(link, Neighbour { place, is_eager: true, turn, patient_until: now + PATIENCE });
+    }
+
+    /// Whether a link that came up is left out of the tree from the first: there are enough by which news come. To be asked by one
+    /// end, which then asks the other to send no more.
+    pub(crate) fn is_superfluous(&mut self, now: Instant, link: LinkId) -> bool {
+        let is_superfluous = self.eager() > ENOUGH;
+        if is_superfluous && let Some(neighbour) = self.links.get_mut(&link) {
+            neighbour.is_eager = false;
+            neighbour.patient_until = now + PATIENCE;
+        }
+        is_superfluous
     }
 
     /// Links that are gone are forgotten. Where one of them was eager the tree is broken: others take its place at once,
     /// without waiting for news to be missed.
     pub(crate) fn retain(&mut self, is_up: impl Fn(LinkId) -> bool) {
         let before = self.eager();
-        self.links.retain(|&link, _| is_up(link));
+        let all = self.links.len();
+        let free = &mut self.free;
+        self.links.retain(|&link, neighbour| {
+            let stays = is_up(link);
+            if !stays {
+                free.push(neighbour.place);
+            }
+            stays
+        });
+        if self.links.len() == all {
+            return;
+        }
         self.missing.retain(is_up);
         if self.eager() < before {
             let idle = self.links.iter_mut().filter(|(_, neighbour)| !neighbour.is_eager);
@@ -135,14 +159,15 @@ impl Plumtree {
         let key = (line.origin, line.kind);
         self.missing.arrived(&line);
         self.is_of_root(now, &line);
+        let mut has = Places::default();
         if let Some(neighbour) = from.and_then(|link| self.links.get_mut(&link)) {
-            neighbour.lines.remove(&key);
+            has.insert(neighbour.place);
+            self.untold.has(neighbour.place, &line);
             // The other end holds us for eager, or it would not have sent this: the two must not differ. Unless it was
             // under way when we asked for no more.
             neighbour.is_eager |= now >= neighbour.patient_until;
         }
-        let news = News { version: line.version, bytes, known_to: from.into_iter().collect() };
-        self.news.insert(key, news);
+        self.news.insert(key, News { version: line.version, bytes, has });
         let earliest = self.pushed.map_or(now, |at| now.max(at + GATHER));
         self.push_at.get_or_insert(earliest);
     }
@@ -207,13 +232,8 @@ impl Plumtree {
             self.pushed = Some(now);
             self.push(now, &mut pushes);
         }
-        for turn in 0..2 {
-            if let Some(at) = self.announce_at.get_mut(turn)
-                && at.is_some_and(|at| at <= now)
-            {
-                *at = None;
-                self.announce(turn, &mut pushes);
-            }
+        while let Some(turn) = self.untold.take_due(now) {
+            self.announce(turn, &mut pushes);
         }
         for (link, lines) in self.missing.handle_timeout(now) {
             self.set_eager(link, true);
@@ -224,8 +244,7 @@ impl Plumtree {
 
     /// When something is due next.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let [first, second] = self.announce_at;
-        [self.push_at, first, second, self.missing.poll_timeout()].into_iter().flatten().min()
+        [self.push_at, self.untold.poll_timeout(), self.missing.poll_timeout()].into_iter().flatten().min()
     }
 
     /// How many links are eager.
@@ -233,24 +252,20 @@ impl Plumtree {
         self.links.values().filter(|neighbour| neighbour.is_eager).count()
     }
 
-    /// How many lines wait: for their announcement, and for the facts they are about.
+    /// How many facts wait: to be announced, and to come after they were.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        (self.links.values().map(|neighbour| neighbour.lines.len()).sum(), self.missing.len())
+        (self.untold.len(), self.missing.len())
     }
 
     /// The other end has this fact.
     fn has(&mut self, link: LinkId, line: &DigestEntry) {
-        let key = (line.origin, line.kind);
-        if let Some(news) = self.news.get_mut(&key).filter(|news| news.version <= line.version)
-            && !news.known_to.contains(&link)
+        let Some(place) = self.links.get(&link).map(|neighbour| neighbour.place) else { return };
+        if let Some(news) = self.news.get_mut(&(line.origin, line.kind))
+            && news.version <= line.version
         {
-            news.known_to.push(link);
+            news.has.insert(place);
         }
-        if let Some(neighbour) = self.links.get_mut(&link)
-            && neighbour.lines.get(&key).is_some_and(|&version| version <= line.version)
-        {
-            neighbour.lines.remove(&key);
-        }
+        self.untold.has(place, line);
     }
 
     /// Whether this is news of the origin that shapes the tree: of those with news of late the one with the smallest name.
@@ -278,37 +293,34 @@ impl Plumtree {
     /// Passes the news on to those who are eager, and notes them down for the others.
     fn push(&mut self, now: Instant, pushes: &mut Vec<Push>) {
         let news = std::mem::take(&mut self.news);
-        for (&link, neighbour) in &mut self.links {
-            let unknown = news.iter().filter(|(_, news)| !news.known_to.contains(&link));
-            if neighbour.is_eager {
-                let facts: Vec<_> = unknown.map(|(_, news)| Arc::clone(&news.bytes)).collect();
-                if !facts.is_empty() {
-                    pushes.push(Push::Facts(link, facts));
-                }
-                continue;
+        for (&link, neighbour) in self.links.iter().filter(|(_, neighbour)| neighbour.is_eager) {
+            let unknown = news.values().filter(|news| !news.has.contains(neighbour.place));
+            let facts: Vec<_> = unknown.map(|news| Arc::clone(&news.bytes)).collect();
+            if !facts.is_empty() {
+                pushes.push(Push::Facts(link, facts));
             }
-            for (&key, news) in unknown {
-                if neighbour.lines.len() < MAX_LINES {
-                    neighbour.lines.insert(key, news.version);
-                }
-            }
-            if !neighbour.lines.is_empty()
-                && let Some(at) = self.announce_at.get_mut(neighbour.turn)
-            {
-                let wait = if neighbour.turn == 0 { ANNOUNCE_FIRST } else { ANNOUNCE_SECOND };
-                at.get_or_insert(now + wait);
+        }
+        let (eager, lazy): (Vec<_>, Vec<_>) = self.links.values().partition(|neighbour| neighbour.is_eager);
+        let [eager, lazy]: [Places; 2] =
+            [eager, lazy].map(|links| links.into_iter().map(|neighbour| neighbour.place).collect());
+        for (key, mut news) in news {
+            if news.has.covers(&lazy) {
+                self.untold.remove(&key);
+            } else {
+                news.has.insert_all(&eager);
+                self.untold.add(now, key, news.version, news.has);
             }
         }
     }
 
     fn announce(&mut self, turn: usize, pushes: &mut Vec<Push>) {
-        for (&link, neighbour) in self.links.iter_mut().filter(|(_, neighbour)| neighbour.turn == turn) {
-            if !neighbour.lines.is_empty() {
-                let lines = std::mem::take(&mut neighbour.lines).into_iter();
-                let line = |((origin, kind), version)| DigestEntry { origin, kind, version };
-                pushes.push(Push::Announce(link, lines.map(line).collect()));
+        for (&link, neighbour) in self.links.iter().filter(|(_, neighbour)| neighbour.turn == turn) {
+            let lines = self.untold.tell(turn, neighbour.place);
+            if !lines.is_empty() {
+                pushes.push(Push::Announce(link, lines));
             }
         }
+        self.untold.end_turn(turn);
     }
 }
 

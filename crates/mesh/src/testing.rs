@@ -1,11 +1,12 @@
 //! What unit tests of several modules need.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use wire::{PeerName, Uid};
 
 use crate::identity::Identity;
-use crate::mesh::LinkUp;
+use crate::mesh::{LinkUp, Mesh, MeshConfig};
 
 /// Some moment.
 #[expect(
@@ -19,6 +20,26 @@ pub(crate) fn start() -> Instant {
 /// The identity number `n`.
 pub(crate) fn identity(n: u8) -> Identity {
     Identity::from_seed(&[n; 32])
+}
+
+/// The mesh of identity 1.
+pub(crate) fn mesh(now: Instant) -> Mesh {
+    let identity = Arc::new(identity(1));
+    let config = MeshConfig {
+        name: identity.name(),
+        identity,
+        nickname: "h1".into(),
+        uid: Uid(1),
+        incarnation: 1,
+        port: 6783,
+        program: "test".into(),
+        discovery: true,
+        conn_limit: 0,
+        seed: [1; 32],
+        udp_port: 6783,
+        verify: crate::verify,
+    };
+    Mesh::new(config, now)
 }
 
 /// The peer name 02:00:00:00:00:`n`.
@@ -41,5 +62,6 @@ pub(crate) fn link_up(n: u8, outbound: bool) -> LinkUp {
         outbound,
         dial: None,
         dialler_nonce: 7,
+        way: crate::mesh::LinkWay::Direct,
     }
 }

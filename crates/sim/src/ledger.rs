@@ -22,13 +22,15 @@ pub(crate) struct Ledger {
     records: BTreeSet<([u8; 13], usize)>,
     /// Numbered frames, and the bridges they reached.
     bridged: BTreeMap<u64, Vec<usize>>,
+    carried: u64,
     violation: Option<String>,
 }
 
 impl Ledger {
     /// An empty one that goes on with the numbers of another.
     pub(crate) fn following(other: &Self) -> Self {
-        Self { last: other.last, violation: other.violation.clone(), ..Self::default() }
+        let (last, carried) = (other.last, other.carried);
+        Self { last, carried, violation: other.violation.clone(), ..Self::default() }
     }
 
     /// A frame with the next number in it.
@@ -41,6 +43,7 @@ impl Ledger {
 
     /// Something goes from one peer to another.
     pub(crate) fn sent(&mut self, from: usize, to: usize, carried: &Carried) {
+        self.carried += 1;
         let first_time = match carried {
             Carried::Frame(_) => true,
             Carried::Group(group, _) => {
@@ -70,6 +73,11 @@ impl Ledger {
         let mut peers = self.bridged.get(&number).cloned().unwrap_or_default();
         peers.sort_unstable();
         peers
+    }
+
+    /// What went over links, all in all.
+    pub(crate) const fn carried(&self) -> u64 {
+        self.carried
     }
 
     pub(crate) fn violation(&self) -> Option<&str> {

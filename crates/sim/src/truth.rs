@@ -157,5 +157,51 @@ pub fn always(world: &World, n: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// What must hold of a peer's tables at every moment: none has room for more than there can be in a network of so few peers.
+///
+/// # Errors
+/// The first table that holds more.
+pub fn bounded(world: &World, n: usize) -> Result<(), String> {
+    let Some(mesh) = world.mesh(n) else { return Ok(()) };
+    let (sizes, peers) = (mesh.table_sizes(), world.peers().len());
+    let others = peers - 1;
+    let facts = KINDS * peers;
+    let mut tables = vec![
+        ("peers", sizes.peers, peers),
+        ("facts", sizes.facts, facts),
+        ("bytes of facts", sizes.fact_bytes, peers * (PEER_BYTES + peers * LINK_BYTES)),
+        ("links", sizes.links, others),
+        ("eager links", sizes.eager_links, sizes.links),
+        ("announcements", sizes.to_announce, facts),
+        ("facts waited for", sizes.missing, facts),
+        ("peers within reach", sizes.reached, peers),
+        ("routes", sizes.routes, others),
+        ("trees", sizes.trees, peers),
+        ("targets", sizes.targets, others),
+        ("peers to be dialled", sizes.dialable, others),
+        ("peers wanted", sizes.wanted, others),
+    ];
+    if let Some([macs, sessions, trees]) = world.data_sizes(n) {
+        // Each bridge sends from one address.
+        tables.extend([
+            ("addresses", macs, peers),
+            ("sessions", sessions, KEYS * others),
+            ("trees of the data path", trees, peers),
+        ]);
+    }
+    match tables.into_iter().find(|&(_, holds, bound)| holds > bound) {
+        Some((table, holds, bound)) => Err(format!("{n} holds {holds} {table}, there can be {bound}")),
+        None => Ok(()),
+    }
+}
+
+/// Kinds of facts that there are (P5.4).
+const KINDS: usize = 4;
+/// Most bytes that a peer's facts take, apart from its links: twice what they need, since tables grow by doubling.
+const PEER_BYTES: usize = 4096;
+/// The same for each link, or identity seen twice, or removed peer.
+const LINK_BYTES: usize = 64;
+/// Sets of keys of one session: those in use, those agreed on, and older ones (P6.3).
+const KEYS: usize = 6;
 /// Most names of a route (P6.1).
 const MAX_HOPS: usize = wire::MAX_HOPS;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mesh::{Action, DialId, DialTo, LinkId, LinkUp, Mesh};
+use mesh::{Action, DialId, LinkId, LinkUp, Mesh};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use wire::{PeerName, RefuseCode, Uid};
@@ -49,6 +49,8 @@ pub struct World {
     conditions: Conditions,
     faults: Faults,
     handled: u64,
+    /// How often a link came up or ended, at one of its ends.
+    link_events: u64,
     due: BTreeMap<&'static str, u64>,
     touched: Option<usize>,
     /// Whether peers have a data path.
@@ -144,6 +146,7 @@ impl World {
             conditions,
             faults: Faults::default(),
             handled: 0,
+            link_events: 0,
             due: BTreeMap::new(),
             touched: None,
             framed: false,
@@ -298,6 +301,11 @@ impl World {
         self.handled
     }
 
+    /// How often a link came up or ended, at one of its ends: as long as this stays the same, the same links stand.
+    pub const fn link_events(&self) -> u64 {
+        self.link_events
+    }
+
     /// How often routers were woken for what.
     pub const fn woken(&self) -> &BTreeMap<&'static str, u64> {
         &self.due
@@ -367,6 +375,7 @@ impl World {
                 Action::Close { link, refuse } => {
                     let (conn, end) = ends_of(link);
                     self.note(|| format!("{peer} closes {conn}: {refuse}"));
+                    self.link_events += 1;
                     self.with_data(peer, Data::touch);
                     self.close(conn, end, Some(refuse));
                 }
@@ -454,12 +463,4 @@ const fn ends_of(link: LinkId) -> (u32, u8) {
 /// The number by which one end's router knows a connection.
 const fn link_id(conn: u32, end: u8) -> LinkId {
     LinkId(conn as u64 * 2 + end as u64)
-}
-
-/// Where a dial goes.
-fn address_of(to: &DialTo) -> Option<SocketAddr> {
-    match to {
-        DialTo::Target(text) => text.parse().ok(),
-        DialTo::Address { address, .. } => Some(*address),
-    }
 }

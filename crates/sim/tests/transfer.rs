@@ -26,7 +26,7 @@ fn network(n: usize, linked: &[(usize, usize)], frame_loss: u32) -> World {
     }
     (0..n).for_each(|peer| world.start(peer));
     linked.iter().for_each(|&(a, b)| world.connect(b, a));
-    world.run_for(Duration::from_secs(10));
+    world.run_for(Duration::from_secs(10) + Duration::from_secs(1) * n as u32);
     assert_eq!(truth::agreement(&world), Ok(()));
     assert_eq!(truth::links(&world), linked.iter().copied().collect());
     world

@@ -4,7 +4,7 @@
 //! of their names, and links lie in flat vectors, so that a mesh of thousands is worked out in well under a
 //! millisecond.
 //!
-//! - [`Graph`]: the links that both ends state, and what they cost.
+//! - [`Graph`]: the links that both ends state, and what they cost; made once, and kept up to date with what changes.
 //! - [`cost`]: from a round-trip time to a class.
 //! - [`Routes`]: the cheapest path to everyone; [`children`]: the next hops of the tree that reaches everyone from one
 //!   source.
@@ -25,7 +25,7 @@ mod tree;
 #[cfg(test)]
 mod testing;
 
-pub use graph::Graph;
+pub use graph::{Change, Graph};
 pub use reach::Reached;
 pub use rings::{EVERYONE, RINGS, Rings};
 pub use routes::Routes;

@@ -1,6 +1,5 @@
 //! What is held of one origin.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wire::{DigestEntry, FactKind, FactView, LinkList, PeerFact, PeerName, decode_removed};
@@ -11,6 +10,7 @@ use crate::mesh::LinkId;
 /// One peer and what it said.
 #[derive(Debug)]
 pub(super) struct Origin {
+    pub(super) name: PeerName,
     pub(super) key: [u8; 32],
     /// The key proved itself on a link that is up: no fact can dispute it.
     pub(super) linked: bool,
@@ -19,10 +19,11 @@ pub(super) struct Origin {
     pub(super) bucket: u8,
     /// TCP port it says it listens on; 0: none. It is asked for with every survey.
     pub(super) port: u16,
-    /// Where it wants to be dialled besides.
-    pub(super) addresses: Box<[SocketAddr]>,
-    /// By kind, in order.
-    pub(super) held: Vec<Held>,
+    /// Nearly everyone has these two, and nothing else: they lie where the origin lies.
+    peer: Option<Held>,
+    links: Option<Held>,
+    /// The rest by kind.
+    more: Vec<Held>,
 }
 
 /// One fact.
@@ -63,47 +64,63 @@ impl Origin {
     pub(super) fn new(name: PeerName, key: [u8; 32]) -> Self {
         let bucket = sums::bucket_of(name);
         Self {
+            name,
             key,
             linked: false,
             offered: true,
             bucket,
             port: 0,
-            addresses: Box::default(),
-            held: Vec::new(),
+            peer: None,
+            links: None,
+            more: Vec::new(),
         }
     }
 
     pub(super) fn get(&self, kind: FactKind) -> Option<&Held> {
-        // Two or three: looking at each is quicker than anything clever.
-        self.held.iter().find(|held| held.kind == kind)
+        match kind {
+            FactKind::PEER => self.peer.as_ref(),
+            FactKind::LINKS => self.links.as_ref(),
+            _ => self.more.iter().find(|held| held.kind == kind),
+        }
     }
 
     /// Holds this one, and gives back the one that it replaces.
     pub(super) fn put(&mut self, new: Held) -> Option<Held> {
         if new.kind == FactKind::PEER {
             let peer = new.payload().and_then(|payload| PeerFact::decode(payload).ok());
-            (self.port, self.addresses) =
-                peer.map_or_else(Default::default, |peer| (peer.port, peer.addresses.into()));
+            self.port = peer.map_or(0, |peer| peer.port);
         }
-        match self.held.binary_search_by_key(&new.kind, |held| held.kind) {
-            Ok(at) => self.held.get_mut(at).map(|held| std::mem::replace(held, new)),
-            Err(at) => {
-                // Exactly as much room as is used: there are thousands of these.
-                self.held.reserve_exact(1);
-                self.held.insert(at, new);
-                None
-            }
+        match new.kind {
+            FactKind::PEER => self.peer.replace(new),
+            FactKind::LINKS => self.links.replace(new),
+            kind => match self.more.binary_search_by_key(&kind, |held| held.kind) {
+                Ok(at) => self.more.get_mut(at).map(|held| std::mem::replace(held, new)),
+                Err(at) => {
+                    self.more.insert(at, new);
+                    None
+                }
+            },
         }
+    }
+
+    /// All that is held.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.peer.iter().chain(&self.links).chain(&self.more)
+    }
+
+    /// How many they are.
+    pub(super) fn len(&self) -> usize {
+        self.held().count()
     }
 
     /// The newest version of any kind.
     pub(super) fn newest(&self) -> Option<(u64, u64)> {
-        self.held.iter().map(|held| held.version).max()
+        self.held().map(|held| held.version).max()
     }
 
     /// Who the peer says it is.
     pub(super) fn peer(&self) -> Option<PeerFact> {
-        PeerFact::decode(self.get(FactKind::PEER)?.payload()?).ok()
+        PeerFact::decode(self.peer.as_ref()?.payload()?).ok()
     }
 
     /// The payload of this kind, unless the origin said it in an earlier run than its newest: a restart ended what was

@@ -9,6 +9,7 @@ use wire::{FactKind, LinkList, PeerName, RemovedEntry, decode_removed};
 
 use super::FactStore;
 use super::origin::Origin;
+use super::origins::Origins;
 
 /// Most entries taken of one statement.
 pub(crate) const MAX_REMOVED: usize = 1024;
@@ -24,9 +25,9 @@ pub(super) struct Removed {
 
 impl Removed {
     /// Gathers the statements anew: one came, went, or was ended by a restart of its origin.
-    pub(super) fn update(&mut self, origins: &BTreeMap<PeerName, Origin>) {
+    pub(super) fn update(&mut self, origins: &Origins) {
         self.incarnations.clear();
-        for origin in origins.values() {
+        for origin in origins.iter() {
             let stated = decode_removed(origin.current(FactKind::REMOVED)).unwrap_or_default();
             for RemovedEntry { peer, incarnation } in stated.into_iter().take(MAX_REMOVED) {
                 if self.incarnations.len() < MAX_IN_ALL || self.incarnations.contains_key(&peer) {
@@ -61,12 +62,12 @@ impl FactStore {
 
     /// Someone who is linked to this peer, ourselves or one within reach.
     pub(crate) fn claimant(&self, name: PeerName) -> Option<PeerName> {
-        let claims = |&(&teller, o): &(&PeerName, &Origin)| {
+        let claims = |o: &&Origin| {
             o.offered
-                && teller != name
+                && o.name != name
                 && LinkList::trusted(o.current(FactKind::LINKS)).any(|link| link.peer == name)
         };
-        let linked = self.origins.get(&name).filter(|o| o.linked).map(|_| self.own);
-        linked.or_else(|| self.origins.iter().find(claims).map(|(&teller, _)| teller))
+        let linked = self.origins.get(name).filter(|o| o.linked).map(|_| self.own);
+        linked.or_else(|| self.origins.iter().find(claims).map(|o| o.name))
     }
 }

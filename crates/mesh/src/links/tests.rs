@@ -188,3 +188,18 @@ fn a_proof_in_time_names_where_the_second_router_is() {
     assert_eq!(rig.pong(2.9, token), Some(newcomer));
     assert!(!rig.at(3.0).contains(&LinkEvent::Superseded(ID)));
 }
+
+#[test]
+fn times_that_are_far_shorter_three_times_in_a_row_are_believed_at_once_and_one_alone_is_not() {
+    let mut rig = Rig::new();
+    let (ms, mut measured) = (Duration::from_millis, Vec::new());
+    for (n, took) in (0..).zip([0.8, 0.01, 0.8, 0.01, 0.02, 0.01, 0.01]) {
+        let s = f64::from(n) * 3.0;
+        let token = rig.ping(s);
+        rig.pong(s + took, token);
+        measured.push(rig.links.get(ID).unwrap().rtt().unwrap());
+    }
+    assert!(measured[..5].iter().all(|&srtt| srtt > ms(500)), "{measured:?}");
+    assert_eq!(measured[5], ms(20), "the longest of the three");
+    assert!(measured[6] > ms(18));
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use wire::{PeerName, Refuse, RefuseCode};
 
-use super::{Action, LinkId, LinkUp, Mesh, canonical};
+use super::{Action, COALESCE, LinkId, LinkUp, LinkWay, Mesh, canonical};
 use crate::attempt::Failure;
 use crate::notices::{CURE, Subject};
 use crate::text;
@@ -130,12 +130,17 @@ impl Mesh {
         self.facts.link_up(up.peer, up.public_key);
         self.links.add(now, id, up, self.rank(up));
         let at_port = (up.port != 0).then(|| SocketAddr::new(up.address.ip(), up.port));
-        let dialable = if up.outbound { Some(up.address) } else { at_port };
+        let dialable = match up.way {
+            LinkWay::Direct | LinkWay::Proxy if up.outbound => Some(up.address),
+            LinkWay::Direct | LinkWay::Meeting => at_port,
+            LinkWay::Proxy | LinkWay::TheirProxy => None,
+        };
         self.targets.link_up(now, id, up.dial, up.peer, dialable);
         if !up.outbound {
             self.refused.accepted(up.address.ip());
         }
         self.links_changed(now, false);
+        self.state_by(now + COALESCE);
         self.gossip_with(now, id, up.peer);
     }
 
@@ -186,30 +191,7 @@ impl Mesh {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MeshConfig;
-    use crate::testing::{identity, link_up, start};
-    use std::sync::Arc;
-    use wire::Uid;
-
-    /// The mesh of identity 1.
-    fn mesh(now: Instant) -> Mesh {
-        let identity = Arc::new(identity(1));
-        let config = MeshConfig {
-            name: identity.name(),
-            identity,
-            nickname: "h1".into(),
-            uid: Uid(1),
-            incarnation: 1,
-            port: 6783,
-            program: "test".into(),
-            discovery: true,
-            conn_limit: 0,
-            seed: [1; 32],
-            udp_port: 6783,
-            verify: crate::verify,
-        };
-        Mesh::new(config, now)
-    }
+    use crate::testing::{identity, link_up, mesh, start};
 
     fn link(outbound: bool, dialler_nonce: u32) -> LinkUp {
         LinkUp { dialler_nonce, ..link_up(2, outbound) }

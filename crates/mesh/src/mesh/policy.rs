@@ -13,14 +13,15 @@ use rand::RngExt;
 use topology::{EVERYONE, RINGS};
 use wire::{PeerName, Refuse, RefuseCode};
 
-use super::{Action, LinkId, Mesh};
+use super::{Action, COALESCE, LinkId, Mesh};
 use crate::discovery;
 use crate::targets::Wanted;
+use crate::view::Unlinked;
 
 /// How long a link that is not needed is kept (P8.3).
 const KEEP: Duration = Duration::from_secs(30);
 /// By up to this much longer for each peer within reach, so that a mesh that came up at once does not close all such
-/// links at once: in all of it about thirty a second are closed.
+/// links at once: in all of it about thirty peers a second close what they have of them.
 const KEEP_SPREAD: Duration = Duration::from_millis(30);
 /// How long a link that frames go by is kept for keys to be agreed on that do not depend on it.
 const AGREE: Duration = Duration::from_secs(5);
@@ -186,18 +187,17 @@ impl Mesh {
         victim.is_some()
     }
 
-    /// Peers that we want to be linked to and cannot, in words.
-    pub(super) fn unlinked(&self) -> Vec<String> {
+    /// Peers that we want to be linked to and cannot.
+    pub fn unlinked(&self) -> Vec<Unlinked> {
         let since = |peer: &PeerName| {
             self.policy.since.get(peer).is_some_and(|&at| self.policy.looked >= Some(at + TELL_AFTER))
         };
         let missing =
             self.policy.sought.iter().filter(|&&peer| !self.links.has_peer(peer)).filter(|p| since(p));
         let tell = |&peer: &PeerName| {
-            let trouble = self.targets.trouble(peer)?;
+            let trouble = self.targets.trouble(peer)?.to_owned();
             let via = *self.route(peer)?.first()?;
-            let (nickname, through) = (self.nickname(peer), self.nickname(via));
-            Some(format!("peer {peer} ({nickname}) is reachable only through {via} ({through}): {trouble}"))
+            Some(Unlinked { peer, via, trouble })
         };
         missing.filter_map(tell).collect()
     }
@@ -238,6 +238,8 @@ impl Mesh {
         let sought = self.found.rings.wanted(own, rings, |_| false);
         let kept = self.found.rings.wanted(own, rings, passed);
         (self.policy.sought, self.policy.kept) = (sought, kept.into_iter().collect());
+        let relayed = self.relayed(now);
+        self.policy.kept.extend(relayed);
         self.keep_since(now, over.into_inner());
     }
 
@@ -256,9 +258,11 @@ impl Mesh {
         };
         let (mut surplus, mut busy) = (BTreeMap::new(), BTreeSet::new());
         let spread = KEEP_SPREAD * u32::try_from(self.found.rings.len()).unwrap_or(u32::MAX);
+        // What becomes superfluous at about the same time is closed at the same time: everyone is told once.
+        let soon = self.policy.surplus.values().copied().filter(|&at| at >= now + KEEP).min();
+        let together = soon.unwrap_or_else(|| now + KEEP + spread.mul_f64(self.rng.random_range(0.0..1.0)));
         for (_, link) in self.links.iter().filter(|(_, link)| is_surplus(link.peer, link.outbound)) {
-            let spread = spread.mul_f64(self.rng.random_range(0.0..1.0));
-            let at = self.policy.surplus.get(&link.peer).copied().unwrap_or(now + KEEP + spread);
+            let at = self.policy.surplus.get(&link.peer).copied().unwrap_or(together);
             surplus.insert(link.peer, at);
             if link.is_busy(now) {
                 busy.insert(link.peer);
@@ -318,6 +322,7 @@ impl Mesh {
         link.refusal = Some(RefuseCode::NotNeeded);
         self.counters.links_unneeded += 1;
         self.lose(now, &link, &text);
+        self.state_by(now + COALESCE);
         let refuse = Refuse::new(RefuseCode::NotNeeded, text);
         self.actions.push_back(Action::Close { link: id, refuse });
     }

@@ -1,16 +1,17 @@
 //! Who is within reach, by which routes, and who passes frames for everyone on to whom (P5.7, P7.3, P8.2).
 //!
-//! All of it follows from the links facts. It is worked out anew as a whole: that costs less than keeping track of what
-//! each fact changes, as long as it does not happen with each fact.
+//! All of it follows from the links facts. It does not happen with each fact: those that came since the last time are looked
+//! at together, and what they do not change is left as it is.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use topology::{Graph, Reached, Rings, Routes, children};
+use topology::{Change, Graph, Reached, Rings, Routes, children};
 use wire::PeerName;
 
 use super::{Action, COALESCE, Mesh};
+use crate::facts::Changes;
 
 /// Between two surveys passes a tenth of a second and this much for each peer: so a mesh of a thousand spends less than
 /// a hundredth of its time on them.
@@ -19,6 +20,8 @@ const PACE: Duration = Duration::from_micros(400);
 const FEW: usize = 64;
 /// When a link of ours is lost, frames wait for the next survey: it comes this many times sooner.
 const HURRY: u32 = 5;
+/// When one in so many peers states something else, the graph is made anew.
+const MANY: usize = 8;
 /// Most sources whose trees are kept until the next survey.
 const MAX_TREES: usize = 1024;
 
@@ -37,6 +40,17 @@ pub(super) struct Found {
     at: Option<Instant>,
     /// A link of ours was lost since.
     hurry: bool,
+    /// Worked out when someone asks, after each change of who is out of reach.
+    pub(super) absences: OnceLock<Absences>,
+}
+
+/// When something is to be done about those who are out of reach.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Absences {
+    /// The facts of one more are to be withheld.
+    pub(super) withheld: Option<Instant>,
+    /// One is to be forgotten.
+    pub(super) forgotten: Option<Instant>,
 }
 
 impl Mesh {
@@ -82,22 +96,71 @@ impl Mesh {
     }
 
     fn look_around(&mut self, now: Instant) {
-        let own = self.config.name;
-        let stated = self.facts.all_links().map(|(name, links)| (name, links.map(|l| (l.peer, l.cost))));
-        // Our own links count while they live, whether or not the other end's fact has arrived.
-        let graph = Graph::seen_by(own, &self.links.costs(), stated);
         (self.found.at, self.found.hurry) = (Some(now), false);
-        if graph != self.found.graph {
-            self.found.reached = graph.reachable([own]);
+        let changes = self.facts.take_changes();
+        let change = self.follow(&changes);
+        let mut moved = changes == Changes::Known;
+        if change == Change::Links {
+            let reached = self.found.graph.reachable([self.config.name]);
+            moved |= reached != self.found.reached;
+            self.found.reached = reached;
+        }
+        if change > Change::Nothing {
             if let Some(routes) = self.found.routes.take() {
                 self.found.earlier = routes;
             }
-            self.found.graph = graph;
             self.found.trees.clear();
             self.actions.push_back(Action::RoutesChanged);
         }
-        self.reach.update(now, &self.found.reached, self.facts.origins());
+        if moved {
+            self.reach.update(now, &self.found.reached, self.facts.origins());
+        }
+        self.withhold(now);
+    }
+
+    /// Keeps those who are out of reach out of comparisons, so that hearsay does not revive the dead (P5.6).
+    pub(super) fn withhold(&mut self, now: Instant) {
         self.facts.withhold(self.reach.withheld(now));
+        self.found.absences = OnceLock::new();
+    }
+
+    /// Forgets those who were out of reach for too long (P5.7).
+    pub(super) fn forget_absent(&mut self, now: Instant) {
+        if self.absences().forgotten.is_some_and(|at| at <= now) {
+            self.found.absences = OnceLock::new();
+            for name in self.reach.take_forgotten(now) {
+                self.forget_peer(name);
+            }
+        }
+    }
+
+    /// When something is to be done about those who are out of reach.
+    pub(super) fn absences(&self) -> Absences {
+        *self.found.absences.get_or_init(|| Absences {
+            withheld: self.reach.next_withheld(),
+            forgotten: self.reach.next_forgotten(),
+        })
+    }
+
+    /// Brings the graph up to date. Our own links count while they live, whether or not the other end's fact has arrived.
+    fn follow(&mut self, changes: &Changes) -> Change {
+        let (facts, links) = (&self.facts, self.links.costs());
+        if let Changes::Of(origins) = changes
+            && origins.len() * MANY < self.found.graph.names().len() + MANY
+        {
+            let changed =
+                origins.iter().map(|&name| (name, facts.links(name).map(|link| (link.peer, link.cost))));
+            if let Some(change) = self.found.graph.update(&links, changed) {
+                return change;
+            }
+        }
+        let stated = facts.all_links().map(|(name, links)| (name, links.map(|l| (l.peer, l.cost))));
+        let graph = Graph::seen_by(self.config.name, &links, stated);
+        if graph == self.found.graph {
+            return Change::Nothing;
+        }
+        self.found.graph = graph;
+        Change::Links
     }
 
     /// A survey is due soon, after a link of ours was lost at once.

@@ -89,6 +89,18 @@ fn news_go_at_once_to_all_eager_links_but_the_one_they_came_from() {
 }
 
 #[test]
+fn a_link_that_comes_up_beside_three_by_which_news_come_is_only_told() {
+    const D: LinkId = LinkId(4);
+    let mut rig = Rig::new();
+    assert!(!rig.tree.is_superfluous(rig.at(0), C), "three are not too many");
+    rig.tree.link_up(rig.at(0), D, true);
+    assert!(rig.tree.is_superfluous(rig.at(0), D));
+    rig.news(10, line(1, 1), Some(A));
+    assert_eq!(rig.due(10), [facts(B, &[line(1, 1)]), facts(C, &[line(1, 1)])]);
+    assert_eq!(rig.all_until(9000), [(360, Push::Announce(D, vec![line(1, 1)]))]);
+}
+
+#[test]
 fn what_pours_in_is_passed_on_in_one_message_each_20_ms_and_the_newest_only() {
     let mut rig = Rig::new();
     rig.news(0, line(1, 1), Some(A));
@@ -276,7 +288,7 @@ fn tables_are_bounded() {
         rig.tree.announced_missing(rig.at(0), A, &DigestEntry { origin: name_of(2), ..other(n) });
     }
     rig.due(0);
-    assert_eq!(rig.tree.waiting(), (MAX_LINES, 8192));
+    assert_eq!(rig.tree.waiting(), (untold::MAX_LINES, 8192));
 }
 
 /// A network of trees: who has which facts, and messages that take their time.

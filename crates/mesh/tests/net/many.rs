@@ -156,13 +156,13 @@ fn a_peer_that_cannot_be_linked_is_reached_through_another_and_status_says_why()
     let (zero, one, two) = (net.name(0), net.name(1), net.name(2));
     assert_eq!(net.hosts[1].mesh.route(two), Some(&[zero, two][..]));
     assert_eq!(net.hosts[2].mesh.route(one), Some(&[zero, one][..]));
-    let expected = format!("peer {two} (h3) is reachable only through {zero} (h1): no answer");
-    assert_eq!(net.hosts[1].mesh.warnings(), [expected]);
-    assert_eq!(net.hosts[0].mesh.warnings(), Vec::<String>::new());
+    let expected = mesh::Unlinked { peer: two, via: zero, trouble: "no answer".into() };
+    assert_eq!(net.hosts[1].mesh.unlinked(), [expected]);
+    assert_eq!(net.hosts[0].mesh.unlinked(), []);
     net.heal();
     net.run(400.0);
     assert_eq!(net.hosts[1].mesh.route(two), Some(&[two][..]), "a link is the route");
-    assert_eq!(net.hosts[1].mesh.warnings(), Vec::<String>::new());
+    assert_eq!(net.hosts[1].mesh.unlinked(), []);
 }
 
 #[test]

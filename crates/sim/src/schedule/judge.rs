@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(20 * 60);
 const A_MOMENT: Duration = Duration::from_secs(3);
 /// The longest that frames may take, until keys are agreed on with those that are no neighbours.
 const CARRIED_WITHIN: Duration = Duration::from_secs(4);
+/// After how many steps the tables are looked at. It takes as long as a few steps do.
+const SIZED: u64 = 8;
 /// How often it is looked at.
 const GLANCE: Duration = Duration::from_millis(500);
 /// How long agreement must last once it is there, and all trace of the dead must be gone: those who were out of reach are
@@ -22,17 +24,20 @@ const QUIET: Duration = Duration::from_secs(62);
 /// Times that links may still change after all was well.
 const MEETINGS: usize = 4;
 
-/// Lets time pass, and looks after every step at the peer that it touched.
+/// Lets time pass, and looks after every step at the peer that it touched; now and then at the sizes of its tables, too.
 pub(super) fn watch_until(world: &mut World, end: Duration) -> Result<(), String> {
     while world.step(end) {
         if let Some(peer) = world.touched() {
             truth::always(world, peer)?;
+            if world.handled().is_multiple_of(SIZED) {
+                truth::bounded(world, peer)?;
+            }
         }
         if let Some(violation) = world.violation() {
             return Err(violation.to_owned());
         }
     }
-    Ok(())
+    (0..world.peers().len()).try_for_each(|peer| truth::bounded(world, peer))
 }
 
 /// Waits until all is well, and sees that it stays so.

@@ -100,6 +100,7 @@ impl World {
                     self.end_mut(conn, end).is_some_and(|e| std::mem::replace(&mut e.open, false) && e.up);
                 self.note(|| format!("{peer} hears that {conn} is closed"));
                 if was_up {
+                    self.link_events += 1;
                     self.with_data(peer, crate::data::Data::touch);
                     let link = super::link_id(conn, end);
                     self.tell(peer, |mesh, now| mesh.handle_link_down(now, link, "closed by the other end"));
@@ -115,6 +116,7 @@ impl World {
             return;
         }
         e.up = true;
+        self.link_events += 1;
         self.with_data(peer, crate::data::Data::touch);
         self.note(|| format!("{peer} has link {conn} to {}", up.nickname));
         let link = super::link_id(conn, end);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use mesh::{DialId, DialTo, LinkUp};
 use rand::RngExt;
 
-use super::{Call, Conn, End, Event, Parcel, World, address_of};
+use super::{Call, Conn, End, Event, Parcel, World};
 
 /// What the daemon waits for an answer to its SYN.
 const CONNECT_TIMEOUT: u64 = 5_000_000_000;
@@ -16,7 +16,7 @@ impl World {
     pub(super) fn dial(&mut self, from: usize, dial: DialId, to: &DialTo) {
         let (peer, run) = (from as u32, self.peers[from].run);
         let fails = |reason| Event::Fails { peer, run, dial, reason };
-        let Some(address) = address_of(to) else {
+        let Some(address) = self.address_of(to) else {
             return self.queue.push(self.now + 1, fails("no such host"));
         };
         let now = self.instant();
@@ -30,6 +30,17 @@ impl World {
                 self.queue.push(at, Event::Call(Box::new(Call { from: peer, run, dial, to: to as u32 })));
             }
             _ => self.queue.push(self.now + CONNECT_TIMEOUT, fails("no answer within 5 s")),
+        }
+    }
+
+    /// Where a dial goes. Of several addresses the one where somebody lives answers first.
+    fn address_of(&self, to: &DialTo) -> Option<SocketAddr> {
+        match to {
+            DialTo::Target(text) => text.parse().ok(),
+            DialTo::Addresses { addresses, .. } => {
+                let lives = |address: &&SocketAddr| self.host_at(**address).is_some();
+                addresses.iter().find(lives).or(addresses.first()).copied()
+            }
         }
     }
 
@@ -117,6 +128,7 @@ impl World {
             outbound: end == 0,
             dial: me.dial,
             dialler_nonce: c.nonce,
+            way: mesh::LinkWay::Direct,
         })
     }
 

@@ -27,6 +27,7 @@ impl World {
     }
 
     fn stop(&mut self, peer: usize, conns: Vec<u32>) {
+        self.link_events += 1;
         let p = &mut self.peers[peer];
         p.mesh = None;
         p.data = None;

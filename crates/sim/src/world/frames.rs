@@ -33,6 +33,11 @@ impl World {
         Mac([2, 0xbb, 0, 0, 0, peer as u8])
     }
 
+    /// Frames, and records with one, that went over links so far.
+    pub const fn frames_carried(&self) -> u64 {
+        self.ledger.carried()
+    }
+
     /// Peers whose bridge got the frame of this number.
     pub fn got(&self, number: u64) -> Vec<usize> {
         self.ledger.got(number)
