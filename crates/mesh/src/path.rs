@@ -1,13 +1,17 @@
-//! Whether records over UDP reach a neighbour (P4.9).
+//! Whether records over UDP reach a neighbour (P4.9), and how long they may be (P4.11).
 //!
-//! Two probes go out in each round, one of the size of the largest record and one small: if only the small one is
-//! answered, something on the way drops what is large, and the path is of no use. Where the path works a round follows
-//! 3 s after the one that was answered. One that is not is followed by four more, 0.5 s apart: if none of the five is
-//! answered the path is given up. So a path that loses one record in twenty is called down once in a hundred hours, and
+//! Two probes go out in each round, one as long as the longest record and one that passes nearly everywhere. An answer to either
+//! shows that the path works; where only the short one is answered, it works with shorter records, and a search tells how
+//! long they may be. A round follows 3 s after the one that was answered. One that is not is followed by four more, 0.5 s apart: if none
+//! of the five is answered the path is given up. So a path that loses one record in twenty is called down once in a hundred hours, and
 //! one that breaks after 5.5 s at most; 6.5 s after the last answer it is over in any case, however slow the answers are.
 
+mod answers;
+mod choice;
 mod flight;
 mod pace;
+mod rounds;
+mod size;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,16 +20,12 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::links::smooth;
+pub use choice::{Cause, Choice, Lost, Other, Sample as PathSample, Way};
 use flight::Flight;
-use pace::{CALM, EAGER, doubt, gap};
+use size::Size;
 
 /// How long an answer holds at most: two calm rounds and half a second (P4.9).
 const TRUST: Duration = Duration::from_millis(6500);
-/// Rounds without an answer after which a path that never worked is called down.
-const GIVE_UP: u32 = 5;
-/// Rounds without an answer after which all other addresses are asked too, although the path is still up.
-const DOUBT: u32 = 2;
 /// Most changes kept for a caller that does not take them.
 const MAX_EVENTS: usize = 16;
 /// Most addresses tried.
@@ -50,14 +50,14 @@ pub struct Probe {
 pub enum PathState {
     /// Nothing yet.
     Probing,
-    /// Full-size records get through.
+    /// Records get through, if perhaps not those of full size.
     Up {
         /// Smoothed round-trip time.
         rtt: Duration,
         /// Where to.
         address: SocketAddr,
     },
-    /// They do not.
+    /// None do.
     Down,
 }
 
@@ -68,13 +68,19 @@ pub enum PathEvent {
     Up,
     /// It does not work, or not any more.
     Down,
+    /// The longest record that passes has another length than before; so many bytes.
+    Size(u16),
 }
 
 /// Probes the path to one neighbour.
 #[derive(Debug)]
 pub struct PathProber {
     full: u16,
-    small: u16,
+    /// What passes nearly everywhere.
+    base: u16,
+    size: Size,
+    /// The size that was told last.
+    told_size: u16,
     /// Lengths beyond the full one.
     long: Option<[u16; LONG]>,
     candidates: Vec<SocketAddr>,
@@ -82,12 +88,13 @@ pub struct PathProber {
     rival: Option<Rival>,
     state: PathState,
     flight: Flight,
-    /// Rounds since the last answer to a full-size probe.
+    /// An address that answered, but no record of full size yet.
+    narrow: Option<Narrow>,
+    /// Rounds since the last answer.
     unanswered: u32,
     answered_at: Option<Instant>,
-    /// When the newest probe of each size that was answered had been sent.
+    /// When the newest probe of full size that was answered had been sent.
     full_sent_at: Option<Instant>,
-    small_sent_at: Option<Instant>,
     /// When the newest probe of each of these lengths that was answered had been sent.
     long_sent_at: [Option<Instant>; LONG],
     round_at: Option<Instant>,
@@ -116,22 +123,35 @@ struct Rival {
     declined: bool,
 }
 
+/// An address that answered a short probe. What is longer was sent with it, and has so long to be answered too, from
+/// there or from elsewhere.
+#[derive(Debug, Clone, Copy)]
+struct Narrow {
+    address: SocketAddr,
+    rtt: Duration,
+    until: Instant,
+}
+
 impl PathProber {
-    /// Probes with records of `full` and `small` bytes, at the addresses where the peer may be.
-    pub fn new(now: Instant, seed: [u8; 32], full: u16, small: u16, candidates: Vec<SocketAddr>) -> Self {
+    /// Probes with records of `full` bytes, and of `base` bytes, which are to pass wherever the path is of use, at the addresses where
+    /// the peer may be.
+    pub fn new(now: Instant, seed: [u8; 32], full: u16, base: u16, candidates: Vec<SocketAddr>) -> Self {
+        let base = base.min(full);
         let mut prober = Self {
             full,
-            small,
+            base,
+            size: Size::new(base, full),
+            told_size: full,
             long: None,
             candidates: Vec::new(),
             best: None,
             rival: None,
             state: PathState::Probing,
             flight: Flight::new(StdRng::from_seed(seed)),
+            narrow: None,
             unanswered: 0,
             answered_at: None,
             full_sent_at: None,
-            small_sent_at: None,
             long_sent_at: [None; LONG],
             round_at: None,
             next_at: now,
@@ -181,17 +201,15 @@ impl PathProber {
         self.seen = Some(seen);
         self.answers.retain(|(address, _)| *address != probe.to && self.candidates.contains(address));
         self.answers.push((probe.to, now));
-        if probe.length < self.full {
-            self.small_sent_at = self.small_sent_at.max(Some(sent_at));
-        } else if probe.length == self.full {
-            self.full_answered(now, &probe, sent_at);
-        } else {
+        if probe.length > self.full {
             let lengths = self.long.iter().flatten();
             for (newest, _) in
                 self.long_sent_at.iter_mut().zip(lengths).filter(|(_, long)| **long <= probe.length)
             {
                 *newest = (*newest).max(Some(sent_at));
             }
+        } else if probe.length >= self.base {
+            self.answered(now, &probe, sent_at);
         }
         if from != probe.to {
             self.handle_address(now, from);
@@ -242,14 +260,40 @@ impl PathProber {
         self.restart(now);
     }
 
+    /// Asks again as soon as the pace allows: it is in doubt that the path works.
+    pub fn ask(&mut self, now: Instant) {
+        self.hurry(now);
+    }
+
     /// Something changed that may have to do with the path: the network of this host or of the peer. What does not work
     /// is tried as if for the first time, and what works is asked whether it still does, together with all others.
     pub fn restart(&mut self, now: Instant) {
         self.trying_since = now;
         if self.is_up() {
             self.open_since.get_or_insert(now);
+            self.size.grow(now);
+            self.send_sizes(now);
         }
         self.hurry(now);
+    }
+
+    /// Frames went out since the last second or so. Where they are long and do not arrive, that shows sooner than the rounds would.
+    pub fn handle_traffic(&mut self, now: Instant) {
+        if let PathState::Up { address, .. } = self.state
+            && self.size.may_be_asked()
+        {
+            self.ask_again(now, address);
+        }
+    }
+
+    /// This host itself takes no record of so many bytes to this address: an MTU on it is smaller.
+    pub fn handle_too_long(&mut self, now: Instant, to: SocketAddr, length: u16) {
+        if matches!(self.state, PathState::Up { address, .. } if address == to) {
+            self.size.refused(now, length);
+            self.send_sizes(now);
+        } else if length <= self.base {
+            self.unsent = self.unsent.saturating_add(1);
+        }
     }
 
     /// The system refused to send a record to this address; `unreachable` if it said that the host, the network or the port
@@ -273,16 +317,23 @@ impl PathProber {
         if self.is_up() && self.trust_ends().is_none_or(|at| now >= at) {
             self.go_down(now);
         }
+        if let Some(narrow) = self.narrow.take_if(|narrow| now >= narrow.until) {
+            self.take_narrow(now, &narrow);
+        }
         if now >= self.next_at && !self.candidates.is_empty() {
             self.begin_round(now);
         }
+        self.size.handle_timeout(now);
+        self.send_sizes(now);
     }
 
     /// When [`PathProber::handle_timeout`] must be called next, and what for.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let next = (!self.candidates.is_empty()).then_some((self.next_at, "a UDP probe is due"));
         let trust = self.trust_ends().filter(|_| self.is_up()).map(|at| (at, "trust in the UDP path ends"));
-        next.into_iter().chain(trust).min()
+        let narrow = self.narrow.map(|narrow| (narrow.until, "shorter records will have to do"));
+        let size = self.size.poll_timeout().map(|at| (at, "a length of records is asked about"));
+        next.into_iter().chain(trust).chain(narrow).chain(size).min()
     }
 
     /// The next probe to send.
@@ -300,13 +351,23 @@ impl PathProber {
         &self.state
     }
 
+    /// The longest record of a frame that passes, in bytes; the full length before anything is known.
+    pub const fn size(&self) -> u16 {
+        if self.is_up() { self.size.passes() } else { self.full }
+    }
+
+    /// Whether records of the size that passed may not pass any more, or did not until just now.
+    pub const fn doubts_size(&self) -> bool {
+        self.is_up() && self.size.is_doubted()
+    }
+
     /// The longest record that is known to pass, beyond the full length; `None` where the path does not work or only that passes.
     pub fn longest(&self) -> Option<u16> {
         // The newest answers of all kinds are of rounds close to each other.
         let is_recent = |long: Instant| self.full_sent_at.is_none_or(|full| full < long + TRUST);
         let passes = self.long.iter().flatten().zip(self.long_sent_at);
         let passing = passes.filter(|(_, sent_at)| sent_at.is_some_and(is_recent)).map(|(long, _)| *long);
-        passing.max().filter(|_| self.is_up())
+        passing.max().filter(|_| self.is_up() && self.size.is_full())
     }
 
     /// The addresses at which the peer was or is tried, and when each answered last.
@@ -327,15 +388,15 @@ impl PathProber {
 
     /// Why the path is in its state, for people.
     pub fn reason(&self) -> String {
-        let (sent, full, small) = (self.unanswered, self.full, self.small);
+        let sent = self.unanswered;
         let Some(address) = self.best_address() else {
             return "no UDP address of the peer is known".to_owned();
         };
         match self.state {
-            PathState::Up { .. } => "UDP probe answered".to_owned(),
-            _ if self.small_sent_at > self.full_sent_at && self.unanswered > 1 => {
-                format!("UDP works only up to {small} bytes, {full} needed")
+            PathState::Up { .. } if !self.size.is_full() => {
+                format!("UDP probe answered; records of up to {} bytes pass", self.size.passes())
             }
+            PathState::Up { .. } => "UDP probe answered".to_owned(),
             PathState::Probing => format!("waiting for an answer to UDP probes ({sent} sent)"),
             PathState::Down if self.unreachable => format!("UDP to {address}: unreachable"),
             PathState::Down => {
@@ -352,111 +413,7 @@ impl PathProber {
         matches!(self.state, PathState::Up { .. })
     }
 
-    fn full_answered(&mut self, now: Instant, probe: &Probe, sent_at: Instant) {
-        let before = match (self.state, &mut self.rival) {
-            (PathState::Up { rtt, address }, rival) if address == probe.to => {
-                if let Some(rival) = rival.as_mut().filter(|r| sent_at >= r.since) {
-                    rival.declined = true;
-                }
-                Some(rtt)
-            }
-            (PathState::Up { .. }, Some(rival)) if rival.address == probe.to && !rival.declined => {
-                self.rival = None;
-                None
-            }
-            (PathState::Up { .. }, _) if self.open_since.is_some_and(|since| sent_at >= since) => {
-                self.rival = None;
-                None
-            }
-            // A late answer from an address that another one was faster than.
-            (PathState::Up { .. }, _) => return,
-            (PathState::Probing | PathState::Down, _) => {
-                self.note(PathEvent::Up);
-                // What was said of an earlier way need not hold for this one.
-                self.long_sent_at = [None; LONG];
-                for long in self.long.into_iter().flatten() {
-                    let probe = self.flight.send(now, probe.to, long);
-                    self.transmits.push_back(probe);
-                }
-                None
-            }
-        };
-        self.best = Some(probe.to);
-        let rtt = smooth(before, now.saturating_duration_since(sent_at));
-        self.state = PathState::Up { rtt, address: probe.to };
-        self.answered_at = Some(now);
-        self.full_sent_at = self.full_sent_at.max(Some(sent_at));
-        (self.unanswered, self.unsent, self.unreachable) = (0, 0, false);
-        (self.doubt_until, self.open_since) = (None, None);
-        self.next_at = self.round_at.unwrap_or(now) + CALM;
-        if self.rival.is_some_and(|r| !r.declined) {
-            self.hurry(now);
-        }
-    }
-
-    fn begin_round(&mut self, now: Instant) {
-        if self.state == PathState::Probing && self.unanswered >= GIVE_UP {
-            self.go_down(now);
-        }
-        if self.is_up() && self.unanswered >= DOUBT {
-            self.open_since.get_or_insert(now);
-        }
-        if self.small_sent_at.is_some_and(|at| now >= at + TRUST) {
-            self.small_sent_at = None;
-        }
-        let to = match (self.state, self.rival) {
-            _ if self.open_since.is_some() => self.candidates.clone(),
-            (PathState::Up { address, .. }, Some(rival)) if !rival.declined => vec![address, rival.address],
-            (PathState::Up { address, .. }, _) => vec![address],
-            _ => self.candidates.clone(),
-        };
-        // What the system said of earlier rounds, it says again if it still holds.
-        self.unreachable = false;
-        self.transmits.clear();
-        for to in to {
-            self.transmits.push_back(self.flight.send(now, to, self.full));
-            if self.small < self.full {
-                self.transmits.push_back(self.flight.send(now, to, self.small));
-            }
-        }
-        if let PathState::Up { address, .. } = self.state {
-            for long in self.long.into_iter().flatten() {
-                self.transmits.push_back(self.flight.send(now, address, long));
-            }
-        }
-        self.unanswered = self.unanswered.saturating_add(1);
-        self.round_at = Some(now);
-        if let PathState::Up { rtt, .. } = self.state {
-            self.doubt_until.get_or_insert(now + doubt(rtt));
-            self.next_at = now + EAGER;
-        } else {
-            self.next_at = now + gap(now.saturating_duration_since(self.trying_since));
-        }
-    }
-
-    /// When a path that works is given up unless something is answered before.
-    fn trust_ends(&self) -> Option<Instant> {
-        let trust = self.answered_at? + TRUST;
-        Some(self.doubt_until.map_or(trust, |doubt| doubt.min(trust)))
-    }
-
-    fn go_down(&mut self, now: Instant) {
-        if self.is_up() {
-            self.restart(now);
-        }
-        (self.doubt_until, self.open_since) = (None, None);
-        self.state = PathState::Down;
-        self.rival = None;
-        self.note(PathEvent::Down);
-    }
-
-    /// Begins the next round as soon as the pace allows.
-    fn hurry(&mut self, now: Instant) {
-        let soonest = self.round_at.map_or(now, |at| now.max(at + EAGER));
-        self.next_at = self.next_at.min(soonest);
-    }
-
-    /// Says whether the address is new. Where there are too many, the one tried longest gives way.
+    /// Where there are too many, the address tried longest gives way.
     fn add_candidate(&mut self, address: SocketAddr) {
         if self.candidates.contains(&address) {
             return;

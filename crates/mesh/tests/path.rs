@@ -228,21 +228,18 @@ fn what_changed_nearby_has_a_path_asked_and_a_broken_one_tried_as_if_for_the_fir
 }
 
 #[test]
-fn a_path_too_narrow_for_full_records_is_down_and_says_so() {
+fn a_path_too_narrow_for_any_record_of_use_is_down() {
     let mut rig = Rig::new(&[1], &[1]);
-    rig.mtu = 1400;
+    rig.mtu = SMALL - 1;
     rig.run_until(4.0);
     assert_eq!(*rig.prober.state(), PathState::Down);
-    assert_eq!(rig.prober.reason(), "UDP works only up to 1200 bytes, 1429 needed");
-    rig.open.clear();
-    rig.run_until(20.0);
     assert!(rig.prober.reason().starts_with("no answer"), "{}", rig.prober.reason());
-    (rig.open, rig.mtu) = (vec![address(1)], FULL);
+    rig.mtu = FULL;
     rig.run_until(30.0);
-    assert!(rig.in_use().is_some());
-    rig.mtu = 1400;
+    assert_eq!((rig.in_use(), rig.prober.size()), (Some(address(1)), FULL));
+    rig.mtu = SMALL - 1;
     rig.run_until(40.0);
-    assert_eq!(rig.prober.reason(), "UDP works only up to 1200 bytes, 1429 needed");
+    assert_eq!(rig.in_use(), None);
 }
 
 #[test]

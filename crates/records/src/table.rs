@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use foldhash::HashMap;
 use session::{OpenError, Opener};
 use transport::{Drop, FramePath, Holding, Inbox, Outbox, PathCounters, RecordSink};
-use wire::{Arrived, PeerName, RecordHeader};
+use wire::{Arrived, PeerName, RecordHeader, RelayHeader};
 
 use crate::{Content, Session};
 
@@ -20,6 +20,9 @@ const MAX_SESSIONS: usize = 8192;
 /// offer seals at once, and its records overtake its answer where they take another path than that.
 const MAX_EARLY: usize = 64;
 const LONGEST_EARLY: usize = 2048;
+
+/// So many records in a row that came through others, though there is a direct path, tell that the peer does not trust that one.
+const IN_DOUBT: u32 = 2;
 
 /// What records that came straight from a peer tell the control side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,26 @@ pub enum UdpEvent {
         /// The address.
         from: SocketAddr,
     },
+    /// A record came by another way although there is this one: the peer is in doubt whether it works (P4.12).
+    Doubted {
+        /// Whose.
+        peer: PeerName,
+    },
+    /// Somebody says that what went to this address did not get there.
+    Unreachable {
+        /// The address.
+        to: SocketAddr,
+    },
+}
+
+impl UdpEvent {
+    /// Whose path it is about, if that is known.
+    pub const fn peer(&self) -> Option<PeerName> {
+        match self {
+            Self::Answer { peer, .. } | Self::Moved { peer, .. } | Self::Doubted { peer } => Some(*peer),
+            Self::Unreachable { .. } => None,
+        }
+    }
 }
 
 /// What the table tells the control side.
@@ -84,8 +107,13 @@ pub struct Table {
     /// Indices are drawn at random by this host, so a stranger cannot make them collide.
     sessions: ArcSwap<HashMap<u32, Arc<Entry>>>,
     early: Mutex<VecDeque<(u32, Vec<u8>)>>,
+    /// Where records go that came inside a link and are of a session with a neighbour.
+    neighbours: OnceLock<OfNeighbours>,
     events: Box<dyn Fn(TableEvent) + Send + Sync>,
 }
+
+/// Takes a record if its session is one with a neighbour.
+type OfNeighbours = Box<dyn Fn(&[u8]) -> Option<Result<(), Drop>> + Send + Sync>;
 
 struct Entry {
     relay: Arc<dyn FramePath>,
@@ -100,6 +128,8 @@ struct State {
     opened: bool,
     /// Whether the last record came by the direct path.
     came_directly: bool,
+    /// Records since then that did not.
+    indirect: u32,
     /// Whether an outbox knows that something is held back.
     held: bool,
     frames: u64,
@@ -108,7 +138,23 @@ struct State {
 impl Table {
     /// An empty one. `events` is called from the threads that receive and must not block.
     pub fn new(events: Box<dyn Fn(TableEvent) + Send + Sync>) -> Self {
-        Self { sessions: ArcSwap::from_pointee(HashMap::default()), early: Mutex::default(), events }
+        Self {
+            sessions: ArcSwap::from_pointee(HashMap::default()),
+            early: Mutex::default(),
+            neighbours: OnceLock::new(),
+            events,
+        }
+    }
+
+    /// Has somebody else take the records of sessions with neighbours that came inside a link (P4.12). Only the first is taken.
+    pub fn set_neighbours(&self, take: OfNeighbours) {
+        // Whoever was told first goes on.
+        let _ = self.neighbours.set(take);
+    }
+
+    /// A record that came inside a link, and whose session is none of these.
+    fn of_neighbour(&self, record: &[u8]) -> Option<Result<(), Drop>> {
+        self.neighbours.get()?(record)
     }
 
     /// Opens records with this index from now on. Frames that came through others are counted at `relay`. `false` when the table is
@@ -120,6 +166,8 @@ impl Table {
             last_from: None,
             opened: false,
             came_directly: false,
+            // None came directly that others could follow.
+            indirect: IN_DOUBT,
             held: false,
             frames: 0,
         };
@@ -213,12 +261,17 @@ impl Table {
 impl RecordSink for Table {
     /// What is dropped in a session that is known is counted at its path and no error.
     fn record(&self, from: Option<SocketAddr>, record: &mut [u8], out: &mut Outbox) -> Result<(), Drop> {
-        let header = RecordHeader::decode(record).map_err(|_| Drop::Malformed)?;
+        let Ok(header) = RecordHeader::decode(record) else {
+            let is_inside = from.is_none() && record.first().copied().is_some_and(RelayHeader::is_type);
+            return is_inside.then(|| self.of_neighbour(record)).flatten().unwrap_or(Err(Drop::Malformed));
+        };
         let sessions = self.sessions.load();
         let entry = match (sessions.get(&header.index), from) {
             (Some(entry), _) => entry,
             // What comes through a relay was sent by a member.
-            (None, None) => return self.keep_early(header.index, record),
+            (None, None) => {
+                return self.of_neighbour(record).unwrap_or_else(|| self.keep_early(header.index, record));
+            }
             (None, Some(_)) => return Err(Drop::UnknownSession),
         };
         let mut state = entry.lock();
@@ -258,7 +311,7 @@ impl State {
         from: Option<SocketAddr>,
         record: &mut [u8],
         out: &mut Outbox,
-    ) -> [Option<TableEvent>; 3] {
+    ) -> [Option<TableEvent>; 4] {
         let peer = self.session.peer();
         let length = u16::try_from(record.len()).unwrap_or(u16::MAX);
         let direct = self.direct.as_deref().filter(|_| from.is_some());
@@ -269,11 +322,12 @@ impl State {
                 if let Some(direct) = direct {
                     direct.count_forged();
                 }
-                return [None; 3];
+                return [None; 4];
             }
-            Err(OpenError::Replayed) => return [None; 3],
+            Err(OpenError::Replayed) => return [None; 4],
         };
         self.came_directly = from.is_some();
+        self.indirect = if from.is_some() { 0 } else { self.indirect.saturating_add(1) };
         let first = !std::mem::replace(&mut self.opened, true);
         let opened = first.then_some(TableEvent::Opened { peer, index: header.index });
         let mut moved = None;
@@ -303,7 +357,10 @@ impl State {
             (Content::Probe { .. } | Content::Answer { .. }, None) => counters.drops.add(Drop::Malformed, 1),
             (Content::Malformed, _) => {}
         }
-        [opened, moved, answer]
+        // A single one may only have been too long for the direct path. Told once, when it begins.
+        let doubted = self.indirect == IN_DOUBT && self.direct.is_some();
+        let doubted = doubted.then_some(TableEvent::Udp(UdpEvent::Doubted { peer }));
+        [opened, moved, answer, doubted]
     }
 }
 

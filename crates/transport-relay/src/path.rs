@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use packet::SuperFrame;
 use records::{TrainNumbers, for_each_payload};
 use session::{SealError, Sealer};
-use transport::{Batch, Drop, FramePath, HopPath, HopPaths, PathCounters, PathKind};
+use transport::{Batch, Drop, FramePath, HopPath, HopPaths, PathCounters, PathKind, SealedPath};
 use wire::{Cipher, Hops, PeerName, UNICAST_OVERHEAD};
 
 /// The way that records take.
@@ -136,6 +136,21 @@ impl FramePath for RelayPath {
 
     fn counters(&self) -> &PathCounters {
         &self.counters
+    }
+}
+
+/// What would have gone straight to the peer, by way of others (P4.12).
+impl SealedPath for RelayPath {
+    fn send_sealed(&self, record: &[u8], batch: &mut Batch) -> Result<(), Drop> {
+        let route = self.route.load();
+        let Some(route) = &*route else { return Err(self.counters.dropped(Drop::NoRoute, 1)) };
+        let hops = Hops::new(&route.names).unwrap_or_default();
+        // The hop has counted what it did not take.
+        give(route.hop.for_record(hops, record.len()), hops, record, batch)
+    }
+
+    fn flush_sealed(&self, batch: &mut Batch) {
+        flush(batch);
     }
 }
 

@@ -14,6 +14,7 @@ use transport::{DropCounters, FrameSink, Inbox};
 use wire::PeerName;
 
 use crate::coalescing::{Coalescing, Received};
+use crate::inside::{Inside, Waiting};
 use crate::receiver::{Receiver, Shared, Tally};
 use crate::sessions::{Change, Entry};
 use crate::{Socket, UdpPath};
@@ -32,6 +33,7 @@ pub struct UdpTransport {
     sink: Arc<dyn FrameSink>,
     changes: Sender<Change>,
     wake: Arc<EventFd>,
+    waiting: Arc<Waiting>,
     drops: Arc<DropCounters>,
     tally: Arc<Tally>,
     coalescing: Coalescing,
@@ -58,6 +60,7 @@ impl UdpTransport {
             sink,
             changes,
             wake: Arc::new(wake),
+            waiting: Arc::default(),
             drops: Arc::new(DropCounters::default()),
             tally: Arc::new(Tally::default()),
             coalescing: Coalescing::new(),
@@ -67,6 +70,7 @@ impl UdpTransport {
             socket: Arc::clone(&transport.socket),
             changes: queue,
             wake: Arc::clone(&transport.wake),
+            waiting: Arc::clone(&transport.waiting),
             drops: Arc::clone(&transport.drops),
             tally: Arc::clone(&transport.tally),
             sink: Arc::clone(&transport.sink),
@@ -105,12 +109,23 @@ impl UdpTransport {
     pub fn install(&self, index: u32, peer: PeerName, opener: Opener, path: Arc<UdpPath>) {
         let inbox = Inbox::new(peer, Arc::clone(&self.sink));
         let session = Session::with_neighbour(opener, inbox);
+        self.waiting.known().insert(index);
         self.change(Change::Install(index, Box::new(Entry { session, path, last_from: None })));
     }
 
     /// Forgets an index.
     pub fn remove(&self, index: u32) {
+        self.waiting.known().remove(&index);
         self.change(Change::Remove(index));
+    }
+
+    /// Where records of neighbours' sessions go that came inside a link (P4.12).
+    pub fn inside(&self) -> Inside {
+        Inside {
+            changes: self.changes.clone(),
+            wake: Arc::clone(&self.wake),
+            waiting: Arc::clone(&self.waiting),
+        }
     }
 
     /// Looks once a second whether what the kernel puts together (UDP_GRO) is sound, and has it stop where it is not. Gives what

@@ -8,6 +8,9 @@
 
 mod coalescing;
 mod endpoint;
+mod errors;
+mod fallback;
+mod inside;
 mod path;
 mod receiver;
 mod sessions;
@@ -16,7 +19,8 @@ mod train;
 mod trust;
 
 pub use endpoint::{UdpError, UdpTransport};
-pub use path::{Sent, UdpPath};
+pub use inside::Inside;
+pub use path::{LEAST_RECORD, Sent, UdpPath};
 pub use receiver::Receiver;
 pub use records::UdpEvent;
 pub use socket::Socket;

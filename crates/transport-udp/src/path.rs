@@ -16,11 +16,15 @@ use wire::{
 };
 
 use crate::Socket;
+use crate::fallback::Fallback;
 
 /// Bytes of one train at most: UDP's limit over IPv4 (65 507) less a little, as the kernel counts headers in some releases.
 const TRAIN_BYTES: usize = 65_000;
 /// Datagrams of one train at most: UDP_MAX_SEGMENTS before Linux 6.9.
 const TRAIN_DATAGRAMS: usize = 64;
+
+/// A record of so many bytes passes nearly everywhere: with IPv6 and UDP headers it is a packet of 1200 bytes (P4.11).
+pub const LEAST_RECORD: usize = 1200 - 40 - 8;
 
 /// Records with frames that were sent on a path since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,8 +40,14 @@ pub struct UdpPath {
     socket: Arc<Socket>,
     sealer: ArcSwap<Sealer>,
     remote: ArcSwap<SocketAddr>,
-    max_frame: usize,
-    max_relayed: AtomicUsize,
+    /// The largest frame that is ever to be carried.
+    full_frame: usize,
+    /// The largest that is known to pass now.
+    max_frame: AtomicUsize,
+    /// The longest datagram that is known to pass.
+    longest: AtomicUsize,
+    /// Length of a record that this host itself did not take; 0 for none.
+    too_long: AtomicUsize,
     train_numbers: TrainNumbers,
     closed: AtomicBool,
     counters: PathCounters,
@@ -50,10 +60,13 @@ pub struct UdpPath {
     /// What P4.10 tells the peer. Only the receiving thread writes these two.
     opened: AtomicU64,
     forged: AtomicU64,
+    /// What records can take beside this path (P4.12).
+    pub(crate) fallback: Fallback,
 }
 
 impl UdpPath {
-    /// A way to `remote` for frames of up to `max_frame` bytes. The sealer is the session's, whichever paths use it beside this one:
+    /// A way to `remote` for frames of up to `max_frame` bytes, all of which are taken until [`set_size`](Self::set_size) says
+    /// that fewer pass. The sealer is the session's, whichever paths use it beside this one:
     /// its counter must be one (P4.4).
     pub fn new(socket: Arc<Socket>, sealer: Arc<Sealer>, remote: SocketAddr, max_frame: usize) -> Self {
         let trains = socket.no_trains().is_none();
@@ -61,9 +74,10 @@ impl UdpPath {
             socket,
             sealer: ArcSwap::new(sealer),
             remote: ArcSwap::from_pointee(remote),
-            max_frame,
-            // What full-size probes show to fit, with nothing but a relayed record's own header.
-            max_relayed: AtomicUsize::new(max_frame + UNICAST_OVERHEAD - RELAY_OVERHEAD),
+            full_frame: max_frame,
+            max_frame: AtomicUsize::new(max_frame),
+            longest: AtomicUsize::new(max_frame + UNICAST_OVERHEAD),
+            too_long: AtomicUsize::new(0),
             train_numbers: TrainNumbers::default(),
             closed: AtomicBool::new(false),
             counters: PathCounters::default(),
@@ -73,6 +87,7 @@ impl UdpPath {
             sent_in_trains: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             forged: AtomicU64::new(0),
+            fallback: Fallback::default(),
         }
     }
 
@@ -101,6 +116,11 @@ impl UdpPath {
         // In this order, so that there are never more in trains than in all.
         let in_trains = self.sent_in_trains.load(Ordering::Acquire);
         Sent { records: self.sent.load(Ordering::Relaxed), in_trains }
+    }
+
+    /// Records with frames that arrived by this path so far.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// Takes up the key of a new epoch.
@@ -135,24 +155,39 @@ impl UdpPath {
 
     /// Length of the record that carries the largest frame, in bytes: what a full-size probe must show to fit (P4.9).
     pub const fn full_record(&self) -> usize {
-        self.max_frame + UNICAST_OVERHEAD
+        self.full_frame + UNICAST_OVERHEAD
     }
 
     /// Length of the record that carries the largest frame for everyone, in bytes (P7.1): what a probe must show to fit before
     /// [`set_longest`](Self::set_longest) is told of it.
     pub const fn group_record(&self) -> usize {
-        self.max_frame + max_record_overhead()
+        self.full_frame + max_record_overhead()
     }
 
     /// Length of the relayed record that carries the largest frame behind so many names, in bytes (P6.4): what a probe must show to
     /// fit before [`set_longest`](Self::set_longest) is told of it.
     pub const fn relayed_record(&self, names: usize) -> usize {
-        RELAY_OVERHEAD + names * PeerName::LEN + self.max_frame + UNICAST_OVERHEAD
+        RELAY_OVERHEAD + names * PeerName::LEN + self.full_frame + UNICAST_OVERHEAD
+    }
+
+    /// Sets the longest record of a frame that is known to pass, in bytes (P4.11).
+    pub fn set_size(&self, record: usize) {
+        self.max_frame.store(record.saturating_sub(UNICAST_OVERHEAD).min(self.full_frame), Ordering::Relaxed);
     }
 
     /// Sets the longest datagram that is known to pass, in bytes; relayed records and those of frames for everyone may be as long.
     pub fn set_longest(&self, datagram: usize) {
-        self.max_relayed.store(datagram.saturating_sub(RELAY_OVERHEAD), Ordering::Relaxed);
+        self.longest.store(datagram, Ordering::Relaxed);
+    }
+
+    /// The length of a record that this host itself did not take, once: an MTU on it has become smaller. From then on the path takes
+    /// what passes nearly everywhere, until [`set_size`](Self::set_size) says more.
+    pub fn take_too_long(&self) -> Option<u16> {
+        if self.too_long.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let length = self.too_long.swap(0, Ordering::Relaxed);
+        (length != 0).then(|| u16::try_from(length).unwrap_or(u16::MAX))
     }
 
     /// Sends a probe in a record of `length` bytes.
@@ -199,7 +234,11 @@ impl UdpPath {
         if self.closed.load(Ordering::Acquire) {
             return Err(self.counters.dropped(Drop::Closed, frames));
         }
-        if frame.longest_segment() > self.max_frame {
+        let room = match group {
+            Some(_) if self.is_narrow() => self.max_group_frame(),
+            _ => self.max_frame(),
+        };
+        if frame.longest_segment() > room {
             return Err(self.counters.dropped(Drop::TooBig, frames));
         }
         let sealer = self.sealer.load();
@@ -229,8 +268,17 @@ impl UdpPath {
                         None => {}
                         Some(e) => self.refused(&e),
                     }
+                    if self.fallback.is_in_doubt() {
+                        self.fallback.copy(batch);
+                    }
                 }
-                Err(e) => self.counters.drops.add(drop_reason(&e), batch.frames),
+                Err(e) => {
+                    let reason = drop_reason(&e);
+                    self.not_sent(batch, &e, reason);
+                    if reason == Drop::TooBig {
+                        self.shrink(batch.segment.min(batch.bytes.len()));
+                    }
+                }
             }
         }
         batch.clear();
@@ -243,6 +291,32 @@ impl UdpPath {
         self.trains.store(false, Ordering::Relaxed);
         self.refusal.store(e.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32), Ordering::Relaxed);
     }
+
+    /// The kernel took nothing of the batch. What it only has no room for is dropped, as any queue drops; all else goes the other way.
+    #[cold]
+    fn not_sent(&self, batch: &Batch, e: &io::Error, reason: Drop) {
+        if reason == Drop::SendError {
+            self.fallback.failed(e.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32));
+        }
+        if reason == Drop::QueueFull || !self.fallback.rescue(batch) {
+            self.counters.drops.add(reason, batch.frames);
+        }
+    }
+
+    /// This host took no record of this length.
+    #[cold]
+    fn shrink(&self, length: usize) {
+        if length > LEAST_RECORD {
+            self.set_size(LEAST_RECORD);
+            self.set_longest(LEAST_RECORD);
+            self.too_long.store(length, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether records of full size do not pass.
+    fn is_narrow(&self) -> bool {
+        self.max_frame() < self.full_frame
+    }
 }
 
 impl FramePath for UdpPath {
@@ -251,7 +325,7 @@ impl FramePath for UdpPath {
     }
 
     fn max_frame(&self) -> usize {
-        self.max_frame
+        self.max_frame.load(Ordering::Relaxed)
     }
 
     fn send(&self, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop> {
@@ -273,12 +347,11 @@ impl HopPath for UdpPath {
     }
 
     fn max_group_frame(&self) -> usize {
-        let longest = self.max_relayed.load(Ordering::Relaxed) + RELAY_OVERHEAD;
-        longest.saturating_sub(max_record_overhead()).min(self.max_frame)
+        self.longest.load(Ordering::Relaxed).saturating_sub(max_record_overhead()).min(self.full_frame)
     }
 
     fn max_relayed(&self) -> usize {
-        self.max_relayed.load(Ordering::Relaxed)
+        self.longest.load(Ordering::Relaxed).saturating_sub(RELAY_OVERHEAD)
     }
 
     fn relay(&self, hops: Hops<'_>, record: &[u8], batch: &mut Batch) -> Result<(), Drop> {

@@ -16,6 +16,7 @@ use session::OpenError;
 use transport::{Drop, DropCounters, FramePath as _, FrameSink, Outbox};
 use wire::{PeerName, RecordHeader, RelayHeader};
 
+use crate::inside::Waiting;
 use crate::sessions::{Change, Entry, Sessions};
 use crate::{Socket, UdpPath};
 
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) socket: Arc<Socket>,
     pub(crate) changes: Changes<Change>,
     pub(crate) wake: Arc<EventFd>,
+    pub(crate) waiting: Arc<Waiting>,
     /// Records that belong to no peer.
     pub(crate) drops: Arc<DropCounters>,
     pub(crate) tally: Arc<Tally>,
@@ -89,7 +91,7 @@ impl Receiver {
     /// Takes one batch from the socket and hands its frames over. `false` when there was none; then nothing is held back any more.
     pub fn turn(&mut self) -> bool {
         let Self { shared, sessions, outbox, memory, meta, ask, full_batches } = self;
-        shared.changes.try_iter().for_each(|change| sessions.apply(change));
+        shared.take_changes(sessions, outbox);
         let received = {
             let mut rest = memory.chunks_mut(MESSAGE_LEN);
             let mut buffers: [_; MESSAGES] =
@@ -122,7 +124,9 @@ impl Receiver {
             // An ICMP error for something sent earlier, and the next call gives datagrams again; or the network is down for
             // longer, and this thread must not spin.
             Err(_) => {
-                std::thread::sleep(AFTER_ERROR);
+                if !shared.take_errors() {
+                    std::thread::sleep(AFTER_ERROR);
+                }
                 true
             }
         }
@@ -147,6 +151,9 @@ impl Receiver {
                 let _ = poll(&mut fds, PollTimeout::NONE);
                 if fds[1].revents().is_some_and(|r| r.contains(PollFlags::POLLIN)) {
                     self.heard();
+                }
+                if fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLERR)) {
+                    self.troubled();
                 }
             }
         }

@@ -20,6 +20,8 @@ pub(crate) struct Entry {
 pub(crate) enum Change {
     Install(u32, Box<Entry>),
     Remove(u32),
+    /// No change: a record that came inside a link. It takes the same door because it shall find what was installed before it came.
+    Record(Vec<u8>),
 }
 
 /// The table. Indices are drawn at random by this host (P4.1), so a stranger cannot make them collide.
@@ -39,6 +41,7 @@ impl Sessions {
             Change::Remove(index) => {
                 self.by_index.remove(&index);
             }
+            Change::Record(_) => {}
         }
     }
 

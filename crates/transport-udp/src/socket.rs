@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 
+use crate::errors::is_of_an_earlier_one;
 use crate::train::send_as;
 
 /// Asked for as send buffer, in bytes. The kernel grants twice as much, to account for its own overhead, and caps it at
@@ -50,7 +51,9 @@ impl Socket {
         // Asked before anything is sent: afterwards it also tells what happened to trains.
         let no_trains = (state.max_gso_segments() == 1).then_some("this kernel has no UDP_SEGMENT");
         let no_coalescing = (state.gro_segments() == 1).then_some("this kernel has no UDP_GRO");
-        Ok(Self { io, state, dual, no_trains, no_coalescing })
+        let socket = Self { io, state, dual, no_trains, no_coalescing };
+        socket.watch_errors();
+        Ok(socket)
     }
 
     /// The same without trains either way: one datagram, one system call. `why` is for people.
@@ -124,8 +127,8 @@ impl Socket {
                     let mut fds = [nix::poll::PollFd::new(self.io.as_fd(), nix::poll::PollFlags::POLLOUT)];
                     nix::poll::poll(&mut fds, SEND_PATIENCE_MS)?;
                 }
-                // A port unreachable for an earlier record (ip(7)): this one has not been sent yet.
-                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && !waited => waited = true,
+                // A host or port unreachable for an earlier record, to whomever (ip(7)): this one has not been sent yet.
+                Err(e) if is_of_an_earlier_one(&e) && !waited => waited = true,
                 result => return result,
             }
         }

@@ -208,6 +208,11 @@ impl Trust {
         }
     }
 
+    /// What was counted so far does not belong to what comes: some of it went another way.
+    pub const fn interrupt(&mut self) {
+        self.base = None;
+    }
+
     /// An answer tells what had arrived of what had been sent when its probe was.
     pub fn handle_sample(&mut self, now: Instant, sample: Sample) {
         if sample.at < self.since {

@@ -39,5 +39,5 @@ pub use counters::{Drop, DropCounters, PathCounters};
 pub use hop_paths::HopPaths;
 pub use inbox::Inbox;
 pub use outbox::{Holding, Outbox};
-pub use path::{FramePath, FrameSink, HopPath, PathKind, RecordSink};
+pub use path::{FramePath, FrameSink, HopPath, PathKind, RecordSink, SealedPath};
 pub use tap_frame::TapFrame;

@@ -79,6 +79,30 @@ pub trait HopPath: FramePath {
     fn relay(&self, hops: Hops<'_>, record: &[u8], batch: &mut Batch) -> Result<(), Drop>;
 }
 
+/// One more way to the peer of a session, for records that are sealed already: what goes that way is what would have gone over UDP,
+/// byte for byte, so the receiver drops what it gets twice (P4.4).
+pub trait SealedPath: Send + Sync + 'static {
+    /// Takes a record. It may stay in `batch`, which belongs to this path alone, until [`SealedPath::flush_sealed`].
+    ///
+    /// # Errors
+    /// When the record is dropped; it is counted already.
+    fn send_sealed(&self, record: &[u8], batch: &mut Batch) -> Result<(), Drop>;
+
+    /// Sends what `batch` still holds.
+    fn flush_sealed(&self, batch: &mut Batch);
+}
+
+/// A neighbour's link carries them as relayed records without names (P4.12).
+impl<P: HopPath> SealedPath for P {
+    fn send_sealed(&self, record: &[u8], batch: &mut Batch) -> Result<(), Drop> {
+        self.relay(Hops::default(), record, batch)
+    }
+
+    fn flush_sealed(&self, batch: &mut Batch) {
+        self.flush(batch);
+    }
+}
+
 /// Where frames and records from peers go. No method may block.
 ///
 /// What has to travel on is put into `out`, which whoever called flushes at the end of its batch.

@@ -9,8 +9,9 @@ use rand::rngs::StdRng;
 
 use super::Probe;
 
-/// Most probes kept: eight addresses, two probes to each, for eight rounds. Answers that come later are ignored.
-const MAX: usize = 128;
+/// Most probes kept: eight addresses, two probes to each, for eight rounds, and as many again for lengths that are asked about. Answers
+/// that come later are ignored.
+const MAX: usize = 256;
 
 /// The probes in flight.
 #[derive(Debug)]

@@ -299,3 +299,72 @@ fn the_table_is_bounded_and_lets_go_of_what_it_held() {
     one.table.clear();
     assert_eq!((one.table.len(), Arc::strong_count(&one.sink)), (0, 1));
 }
+
+fn doubted() -> TableEvent {
+    TableEvent::Udp(UdpEvent::Doubted { peer: PEER })
+}
+
+#[test]
+fn a_record_that_comes_directly_and_through_others_is_handed_on_once() {
+    let one = One::new();
+    for n in 1..=20 {
+        let record = one.frame();
+        let (first, second) = if n % 2 == 0 { (Some(HERE), None) } else { (None, Some(HERE)) };
+        one.take(first, record.clone()).unwrap();
+        one.take(second, record).unwrap();
+        assert_eq!(one.sink.take().len(), 1, "record {n}");
+    }
+    let replayed = [&one.relay, &one.direct].map(|path| path.counters.drops.get(Drop::Replayed));
+    assert_eq!(replayed, [10, 10], "counted where they came too late");
+}
+
+#[test]
+fn records_that_begin_to_come_through_others_tell_of_the_peers_doubt_once() {
+    let one = One::new();
+    one.take(None, one.frame()).unwrap();
+    one.take(None, one.frame()).unwrap();
+    assert_eq!(one.events(), [OPENED], "none came directly before");
+    one.take(Some(HERE), one.frame()).unwrap();
+    one.take(None, one.frame()).unwrap();
+    assert_eq!(one.events(), [moved(HERE)], "one may have been too long");
+    for _ in 0..5 {
+        one.take(None, one.frame()).unwrap();
+    }
+    assert_eq!(one.events(), [doubted()]);
+    one.take(Some(HERE), one.frame()).unwrap();
+    one.take(None, one.frame()).unwrap();
+    one.take(None, one.frame()).unwrap();
+    assert_eq!(one.events(), [doubted()]);
+    one.table.set_direct(INDEX, None);
+    one.take(Some(HERE), one.frame()).unwrap();
+    one.take(None, one.frame()).unwrap();
+    one.take(None, one.frame()).unwrap();
+    assert!(!one.events().contains(&doubted()), "there is nothing to doubt");
+}
+
+#[test]
+fn records_of_sessions_with_neighbours_that_came_inside_a_link_go_to_whoever_has_them() {
+    let one = One::new();
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&taken);
+    one.table.set_neighbours(Box::new(move |record| {
+        let is_theirs = record.get(4) == Some(&99);
+        is_theirs.then(|| {
+            seen.lock().unwrap().push(record.to_vec());
+            Ok(())
+        })
+    }));
+    let theirs = |kind: u8| [&[kind, 0, 0, 0, 99][..], &[7; 60]].concat();
+    for kind in [1, 2, 0x10, 0x12] {
+        assert_eq!(one.take(None, theirs(kind)), Ok(()));
+        assert_eq!(taken.lock().unwrap().pop(), Some(theirs(kind)));
+    }
+    for kind in [0, 9, 0x20] {
+        assert_eq!(one.take(None, theirs(kind)), Err(Drop::Malformed), "no record");
+    }
+    assert_eq!(one.take(Some(HERE), theirs(1)), Err(Drop::UnknownSession), "it did not come inside a link");
+    assert_eq!(one.take(Some(HERE), theirs(0x10)), Err(Drop::Malformed));
+    one.take(None, one.frame()).unwrap();
+    assert!(taken.lock().unwrap().is_empty(), "those of this table stay");
+    assert_eq!(one.sink.take().len(), 1);
+}

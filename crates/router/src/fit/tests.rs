@@ -1,10 +1,11 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use packet::checksum::Sum;
 use packet::{Mac, SuperFrame};
+use proptest::prelude::*;
 use transport::{Batch, FrameSink as _, PathCounters, PathKind, RecordSink, TapFrame};
 use wire::{GroupHeader, PeerName};
 
@@ -25,7 +26,7 @@ type Frames = Mutex<Vec<(VnetHdr, Vec<u8>)>>;
 
 /// A path that keeps what it is given.
 struct Keeping {
-    max_frame: usize,
+    max_frame: AtomicUsize,
     kept: Frames,
     counters: PathCounters,
 }
@@ -36,11 +37,11 @@ impl FramePath for Keeping {
     }
 
     fn max_frame(&self) -> usize {
-        self.max_frame
+        self.max_frame.load(Relaxed)
     }
 
     fn send(&self, frame: &SuperFrame<'_>, _: &mut Batch) -> Result<(), Drop> {
-        if frame.longest_segment() > self.max_frame {
+        if frame.longest_segment() > self.max_frame() {
             return Err(self.counters.dropped(Drop::TooBig, frame.segments() as u64));
         }
         self.kept.lock().unwrap().push((frame.hdr(), frame.frame().to_vec()));
@@ -91,6 +92,7 @@ struct Rig {
 /// A peer P with a path of [`ROOM`], and another one of so many bytes.
 fn rig(second: Option<usize>) -> Rig {
     let path = |max_frame| {
+        let max_frame = AtomicUsize::new(max_frame);
         Arc::new(Keeping { max_frame, kept: Mutex::default(), counters: PathCounters::default() })
     };
     let (to, other, tap) = (path(ROOM), path(second.unwrap_or(0)), Arc::new(Tap::default()));
@@ -316,4 +318,76 @@ fn the_only_way_is_taken_and_none_is_counted() {
     peers(false, false);
     rig.send(VnetHdr::default(), &udp(true, 1400));
     assert_eq!(rig.forwarder.drops().get(Drop::NoPath), 1);
+}
+
+/// IPv6 from HERE to P's container, of some protocol that nobody looks into.
+fn ipv6(payload: usize) -> Vec<u8> {
+    let mut b = [&AT_P.bytes()[..], &HERE.bytes(), &[0x86, 0xdd, 0x60, 0, 0, 0]].concat();
+    b.extend((payload as u16).to_be_bytes());
+    b.extend([99, 64]);
+    b.extend([[0xfd; 16], [0xfc; 16]].concat());
+    b.resize(54 + payload, 7);
+    b
+}
+
+#[test]
+fn when_the_first_path_becomes_narrow_what_was_made_for_it_before_is_made_to_fit() {
+    let rig = rig(Some(65_000));
+    let gso = |gso_size| VnetHdr { gso_type: VnetHdr::GSO_TCPV4, gso_size, hdr_len: 54, ..OPEN };
+    let (stream, segment) = (tcp(0x18, &[], 30_000), tcp(0x18, &[], MSS.into()));
+    let plain = VnetHdr::default();
+    for (hdr, bytes) in [(gso(MSS), &stream), (OPEN, &segment), (plain, &udp(true, 1348))] {
+        assert_eq!(rig.send(hdr, bytes), [vec![(hdr, bytes.clone())], vec![], vec![]]);
+    }
+    // Records of up to 1252 bytes pass: an underlay of 1280.
+    const NARROW: usize = 1252 - 41;
+    const LESS: u16 = (NARROW - 54) as u16;
+    rig.first.max_frame.store(NARROW, Relaxed);
+
+    assert_eq!(rig.send(gso(MSS), &stream), [vec![(gso(LESS), stream.clone())], vec![], vec![]]);
+    assert_eq!(rig.send(OPEN, &segment), [vec![(gso(LESS), segment)], vec![], vec![]]);
+    assert_eq!(rig.send(OPEN, &syn(MSS))[0], [(OPEN, syn(LESS))]);
+    let [first, second, told] = rig.send(plain, &udp(false, 1348));
+    assert!(first.len() == 2 && first.iter().all(|(_, bytes)| bytes.len() <= NARROW));
+    assert_eq!((second.len(), told.len()), (0, 0));
+    // The link has no such limit. IPv4 is told the truth, IPv6 the least there is.
+    for (bytes, mtu) in [(udp(true, 1348), NARROW - 14), (ipv6(1300), 1280)] {
+        let [first, second, told] = rig.send(plain, &bytes);
+        assert_eq!((first, second), (vec![], vec![(plain, bytes)]));
+        let (at, answer) = (if mtu == 1280 { 60 } else { 40 }, &told[0].1);
+        assert_eq!(answer[at..at + 2], (mtu as u16).to_be_bytes());
+    }
+    // What has the least that IPv6 may have takes the link too, and there is nothing to tell.
+    for bytes in [ipv6(1240), other_protocol(ROOM)] {
+        assert_eq!(rig.send(plain, &bytes), [vec![], vec![(plain, bytes)], vec![]]);
+    }
+    assert_eq!((rig.acted(), rig.too_big()), ([1, 2, 1, 2], 0));
+
+    rig.first.max_frame.store(ROOM, Relaxed);
+    assert_eq!(rig.send(gso(MSS), &stream), [vec![(gso(MSS), stream)], vec![], vec![]]);
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_room_nothing_longer_goes_there_and_nothing_is_lost(
+        room in 600..1500_usize, kind in 0..6_u8, payload in 1..9000_usize, gso_size in 100..9000_u16,
+    ) {
+        let rig = rig(Some(65_000));
+        rig.first.max_frame.store(room, Relaxed);
+        let of = |gso_size| VnetHdr { gso_type: VnetHdr::GSO_TCPV4, gso_size, hdr_len: 54, ..OPEN };
+        let (hdr, bytes) = match kind {
+            0 => (VnetHdr::default(), udp(true, payload)),
+            1 => (VnetHdr::default(), udp(false, payload)),
+            2 => (OPEN, tcp(0x18, &[], payload)),
+            3 if payload > usize::from(gso_size) => (of(gso_size), tcp(0x18, &[], payload)),
+            4 => (VnetHdr::default(), ipv6(payload)),
+            _ => (VnetHdr::default(), other_protocol(14 + payload)),
+        };
+        let [first, second, _] = rig.send(hdr, &bytes);
+        for (hdr, bytes) in &first {
+            prop_assert!(SuperFrame::checked(*hdr, bytes).unwrap().longest_segment() <= room);
+        }
+        prop_assert!(!first.is_empty() || second == [(hdr, bytes)]);
+        prop_assert_eq!(rig.too_big(), 0);
+    }
 }
