@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wire::{Message, PRELUDE_LEN, Prelude, Refuse};
@@ -33,8 +34,13 @@ impl Channel {
         (self.tcp, self.sealer, self.incoming)
     }
 
+    /// Both preludes at the same time, each in a record that fills a segment: who has the other's knows that such segments pass
+    /// this way, and finds out now if they do not (P2.12).
     pub(crate) async fn exchange_preludes(&mut self, ours: &Prelude) -> Result<Prelude, HandshakeError> {
-        self.send(&ours.encode()).await?;
+        let segment = SockRef::from(&self.tcp).tcp_mss().map_or(0, |bytes| bytes as usize);
+        let mut out = Vec::new();
+        self.sealer.append_padded(&ours.encode(), segment, &mut out).map_err(io::Error::other)?;
+        self.tcp.write_all(&out).await?;
         loop {
             if let Some(Ok(theirs)) =
                 self.incoming.take(PRELUDE_LEN).map(|b| <&[u8; PRELUDE_LEN]>::try_from(&*b))

@@ -1,8 +1,15 @@
 //! Connections that are dialled side by side: the first to get through is the link, and the others leave no trace.
 
+use std::future::pending;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use crate::Expect;
 
@@ -15,6 +22,54 @@ pub struct Dialled<'a> {
     pub beyond_proxy: Option<SocketAddr>,
     /// Shared with the other connections of the same dial.
     pub turn: Option<&'a Turn>,
+    /// How far it got, for those who watch.
+    pub progress: Option<&'a Progress>,
+}
+
+/// Most bytes of a segment that passes nearly everywhere: with the headers of IPv4 and TCP a packet of 1200 bytes, and of 1220 with those
+/// of IPv6.
+pub const SHORT_SEGMENT: u32 = 1160;
+
+/// Connects to an address with no segment longer than [`SHORT_SEGMENT`], either way: the kernel sends none, and asks for none.
+///
+/// # Errors
+/// Those of socket(2), setsockopt(2) and connect(2).
+pub async fn connect_short(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    SockRef::from(&socket).set_tcp_mss(SHORT_SEGMENT)?;
+    socket.connect(to).await
+}
+
+/// How far a handshake got, as long as it is not known that full segments pass both ways.
+///
+/// Where a router drops packets that are too long and tells nobody, TCP connects, and the first full segment vanishes again and again. Both
+/// ends send one in the handshake (P2.12).
+#[derive(Debug, Default)]
+pub struct Progress {
+    news: Notify,
+    passed: AtomicBool,
+}
+
+impl Progress {
+    /// Something came from the other end.
+    pub(crate) fn heard(&self) {
+        self.news.notify_one();
+    }
+
+    /// Full segments pass, both ways.
+    pub(crate) fn passed(&self) {
+        self.passed.store(true, Ordering::Relaxed);
+        self.news.notify_one();
+    }
+
+    /// Waits until nothing has come for so long; for ever if full segments pass.
+    pub async fn stalled(&self, patience: Duration) {
+        while timeout(patience, self.news.notified()).await.is_ok() {
+            if self.passed.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
+        }
+    }
 }
 
 /// Who of several handshakes towards one peer may go on to the end.
@@ -35,7 +90,7 @@ impl Turn {
         match self.0.acquire().await {
             Ok(permit) => Taken(permit),
             // Never closed.
-            Err(_) => std::future::pending().await,
+            Err(_) => pending().await,
         }
     }
 }

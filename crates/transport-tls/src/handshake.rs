@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use wire::{Hello, Message, PeerName, Prelude, Refuse, RefuseCode, Uid, common_version};
 
@@ -91,6 +92,8 @@ pub struct Established {
     pub session_secret: [u8; 32],
     /// Its address. Unspecified where only a proxy knows it.
     pub remote: SocketAddr,
+    /// Our own end of the connection.
+    pub local: SocketAddr,
     /// Whether the connection goes through a proxy of ours.
     pub proxied: bool,
     pub(crate) channel: Channel,
@@ -138,11 +141,12 @@ impl Endpoint {
             Some(address) => address,
             None => remote(&tcp)?,
         };
+        let ends = Ends { local: canonical(tcp.local_addr()?), remote };
         let connection = connection.map_err(|e| HandshakeError::Tls(e.to_string()))?;
         let handshake = async {
             tune(&tcp, &self.congestion)?;
-            let secured = secure(tcp, connection).await?;
-            self.agree(secured, remote, side, &dialled).await
+            let secured = secure(tcp, connection, dialled.progress).await?;
+            self.agree(secured, ends, side, &dialled).await
         };
         tokio::time::timeout(TIMEOUT, handshake).await.map_err(|_| HandshakeError::Timeout)?
     }
@@ -150,7 +154,7 @@ impl Endpoint {
     async fn agree(
         &self,
         mut secured: Secured,
-        remote: SocketAddr,
+        Ends { local, remote }: Ends,
         side: Side,
         dialled: &Dialled<'_>,
     ) -> Result<Established, HandshakeError> {
@@ -169,6 +173,7 @@ impl Endpoint {
             authenticated: agreed.authenticated,
             session_secret: secured.session_secret,
             remote,
+            local,
             proxied: dialled.beyond_proxy.is_some(),
             channel: secured.channel,
         })
@@ -184,6 +189,8 @@ impl Endpoint {
         let expect = dialled.expect;
         let ours = self.prelude()?;
         let theirs = secured.channel.exchange_preludes(&ours).await?;
+        let heard = || dialled.progress.inspect(|progress| progress.heard());
+        heard();
         if expect.public_key.is_some_and(|k| k != secured.public_key) {
             return Err(no(
                 RefuseCode::WrongPeer,
@@ -201,7 +208,14 @@ impl Endpoint {
             )
         })?;
         let authenticated = self.prove_password(secured, side, theirs.passwords).await?;
+        heard();
 
+        // It comes by itself, and behind our prelude: a connection that full segments do not pass takes no turn.
+        let first = match side {
+            Side::Dialler => Some(secured.channel.read().await?),
+            Side::Acceptor => None,
+        };
+        dialled.progress.inspect(|progress| progress.passed());
         let turn = match dialled.turn {
             Some(turn) => Some(turn.take().await),
             None => None,
@@ -209,7 +223,11 @@ impl Endpoint {
         // A proxy's address would tell the other end nothing about its own.
         let seen = dialled.beyond_proxy.is_none().then_some(remote);
         secured.channel.write(&Message::Hello(self.hello_for(seen))).await?;
-        let Message::Hello(hello) = secured.channel.read().await? else {
+        let answer = match first {
+            Some(message) => message,
+            None => secured.channel.read().await?,
+        };
+        let Message::Hello(hello) = answer else {
             return Err(HandshakeError::Protocol("something else than a hello".into()));
         };
         if expect.name.is_some_and(|name| name != hello.name) {
@@ -303,6 +321,12 @@ impl Established {
     }
 }
 
+/// The two addresses of a connection.
+struct Ends {
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
 struct Agreed {
     theirs: Prelude,
     hello: Hello,
@@ -311,17 +335,22 @@ struct Agreed {
     authenticated: bool,
 }
 
-/// Small messages leave at once, and little waits unsent in the kernel.
+/// Small messages leave at once, and little waits unsent in the kernel. Connections to others may come from the same port: what this
+/// link's far end sees of it holds for them too (P6.6).
 fn tune(tcp: &TcpStream, congestion: &Congestion) -> io::Result<()> {
     tcp.set_nodelay(true)?;
+    SockRef::from(tcp).set_reuse_address(true)?;
     congestion.apply(tcp)?;
     leave_unsent(tcp, CHUNK_MOST)
 }
 
-/// The other end's address; a socket of both IP versions shows IPv4 as mapped IPv6.
 fn remote(tcp: &TcpStream) -> io::Result<SocketAddr> {
-    let address = tcp.peer_addr()?;
-    Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    tcp.peer_addr().map(canonical)
+}
+
+/// A socket of both IP versions shows IPv4 as mapped IPv6.
+const fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn no(code: RefuseCode, text: impl Into<String>) -> HandshakeError {

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::HandshakeError;
 use crate::channel::Channel;
+use crate::dial::Progress;
 use crate::incoming::Incoming;
 use crate::record::{HEADER, MAX_RECORD, RecordOpener, RecordSealer, Suite, TrafficSecret};
 use crate::tls::{self, Connection};
@@ -27,10 +28,14 @@ pub(crate) struct Secured {
     pub(crate) session_secret: [u8; 32],
 }
 
-/// Makes the handshake.
-pub(crate) async fn secure(mut tcp: TcpStream, connection: Connection) -> Result<Secured, HandshakeError> {
+/// Makes the handshake; tells `progress` when something comes.
+pub(crate) async fn secure(
+    mut tcp: TcpStream,
+    connection: Connection,
+    progress: Option<&Progress>,
+) -> Result<Secured, HandshakeError> {
     let Connection { mut tls, secrets } = connection;
-    let early = shake_hands(&mut tcp, &mut tls).await?;
+    let early = shake_hands(&mut tcp, &mut tls, progress).await?;
     let public_key = tls::public_key(tls.peer_certificates())
         .ok_or_else(|| HandshakeError::Tls("the other end showed no Ed25519 key".into()))?;
     let client = matches!(tls, rustls::Connection::Client(_));
@@ -54,7 +59,11 @@ pub(crate) async fn secure(mut tcp: TcpStream, connection: Connection) -> Result
 /// Takes rustls through the handshake; gives the bytes that came after it.
 ///
 /// It is fed one record at a time: what it does not get to see it cannot swallow.
-async fn shake_hands(tcp: &mut TcpStream, tls: &mut rustls::Connection) -> Result<Vec<u8>, HandshakeError> {
+async fn shake_hands(
+    tcp: &mut TcpStream,
+    tls: &mut rustls::Connection,
+    progress: Option<&Progress>,
+) -> Result<Vec<u8>, HandshakeError> {
     let mut bytes = Vec::new();
     loop {
         send(tcp, tls).await?;
@@ -64,7 +73,10 @@ async fn shake_hands(tcp: &mut TcpStream, tls: &mut rustls::Connection) -> Resul
         let record = loop {
             match first_record(&bytes) {
                 Some(len) => break len,
-                None => receive(tcp, &mut bytes).await?,
+                None => {
+                    receive(tcp, &mut bytes).await?;
+                    progress.inspect(|progress| progress.heard());
+                }
             }
         };
         let mut rest = &bytes[..record];

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpSocket, TcpStream};
 use wire::PeerName;
 
-use crate::dial::Dialled;
+use crate::dial::{Dialled, Turn};
 use crate::password::Side;
 use crate::{Endpoint, Established, Expect, HandshakeError};
 
 /// The pause after a SYN that was refused: it came before the other end's had opened the way.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// Connects from a fixed local address to one that does the same towards us, beginning at `at`, for as long as `patience`.
 /// Refusals in between count for nothing. Other sockets of this user may hold the local port too, if they allow it.
@@ -69,15 +69,21 @@ fn is_passing(e: &io::Error) -> bool {
 }
 
 impl Endpoint {
-    /// Takes a connection that both ends opened through the handshake: the smaller name is the client.
+    /// Takes a connection that both ends opened through the handshake: the smaller name is the client. Of several that both opened
+    /// the client takes its turn with one, and the other end has what comes of that.
     ///
     /// # Errors
     /// As [`Endpoint::dial`]; when `peer` has our own name.
-    pub async fn meet(&self, tcp: TcpStream, peer: PeerName) -> Result<Established, HandshakeError> {
+    pub async fn meet(
+        &self,
+        tcp: TcpStream,
+        peer: PeerName,
+        turn: &Turn,
+    ) -> Result<Established, HandshakeError> {
         let expect = Expect { name: Some(peer), ..Expect::default() };
         let dialled = Dialled { expect, ..Dialled::default() };
         match self.hello.name.cmp(&peer) {
-            std::cmp::Ordering::Less => self.dial_one_of(tcp, dialled).await,
+            std::cmp::Ordering::Less => self.dial_one_of(tcp, Dialled { turn: Some(turn), ..dialled }).await,
             std::cmp::Ordering::Greater => {
                 let connection = self.credentials.server_connection();
                 self.handshake(tcp, connection, Side::Acceptor, dialled).await

@@ -3,9 +3,9 @@
 use aws_lc_rs::aead::Aad;
 
 use super::keys::Keys;
-use super::layout::{header, trailer};
+use super::layout::header;
 use super::{
-    ALERT, APPLICATION_DATA, Alert, HANDSHAKE, HEADER, KEY_UPDATE, MAX_CONTENT, RecordError, TAG,
+    ALERT, APPLICATION_DATA, Alert, HANDSHAKE, HEADER, KEY_UPDATE, MAX_CONTENT, RecordError, TAG, TRAILER,
     TrafficSecret,
 };
 
@@ -64,6 +64,25 @@ impl RecordSealer {
         content.chunks(MAX_CONTENT).try_for_each(|part| self.append_one(APPLICATION_DATA, part, out))
     }
 
+    /// Appends short `content` as a sealed record that is padded to so many bytes, or as many as a record can have
+    /// (RFC 8446 section 5.4).
+    ///
+    /// # Errors
+    /// When the content fits no record, or the crypto library refuses.
+    pub(crate) fn append_padded(
+        &mut self,
+        content: &[u8],
+        bytes: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RecordError> {
+        if content.len() > MAX_CONTENT {
+            return Err(RecordError::TooLong(content.len()));
+        }
+        let padding =
+            bytes.min(HEADER + MAX_CONTENT + TRAILER).saturating_sub(HEADER + content.len() + TRAILER);
+        self.append_padded_one(APPLICATION_DATA, content, padding, out)
+    }
+
     /// Appends an alert.
     ///
     /// # Errors
@@ -91,10 +110,22 @@ impl RecordSealer {
         content: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), RecordError> {
-        let (start, header) = (out.len(), header(content.len()));
+        self.append_padded_one(kind, content, 0, out)
+    }
+
+    fn append_padded_one(
+        &mut self,
+        kind: u8,
+        content: &[u8],
+        padding: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RecordError> {
+        let (start, header) = (out.len(), header(content.len() + padding));
         out.extend_from_slice(&header);
         out.extend_from_slice(content);
-        out.extend_from_slice(&trailer(kind));
+        out.push(kind);
+        // Zeroes, and room for the tag.
+        out.resize(out.len() + padding + TAG, 0);
         let sealed = out.get_mut(start + HEADER..).map_or(Ok(()), |body| self.seal_one(header, body));
         if sealed.is_err() {
             // Nothing unsealed may reach the socket.

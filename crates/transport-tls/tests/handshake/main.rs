@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod progress;
 mod shown;
 mod simultaneous;
 mod turns;
@@ -78,7 +79,7 @@ async fn another_peer_than_the_one_heard_of_is_refused() {
     assert_eq!(error.code(), Some(RefuseCode::WrongPeer), "{error}");
     // The acceptor had said all it has to say; it reads the reason as the first message of the link.
     let (events, mut inbox) = tokio::sync::mpsc::channel(4);
-    let _link = a.unwrap().start(1, std::sync::Arc::new(Nowhere), events);
+    let _link = a.unwrap().start(1, std::sync::Arc::new(Nowhere), events, None).unwrap();
     let Some((1, LinkEvent::Message(Message::Refuse(refuse)))) = inbox.recv().await else {
         panic!("no reason")
     };

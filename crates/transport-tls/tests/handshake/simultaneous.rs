@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use tokio::net::{TcpListener, TcpStream};
-use transport_tls::{Established, HandshakeError, dial_simultaneous};
+use transport_tls::{Established, HandshakeError, Turn, dial_simultaneous};
 
 use crate::common::endpoint;
 
@@ -96,7 +96,7 @@ impl Nats {
                 let local = SocketAddr::from(([0, 0, 0, 0], port));
                 let tcp = dial_simultaneous(local, remote, at, PATIENCE).await?;
                 let (own, other) = (endpoint(n, &[]), endpoint(3 - n, &[]));
-                own.meet(tcp, other.hello.name).await
+                own.meet(tcp, other.hello.name, &Turn::new()).await
             })
         })
     }
@@ -151,11 +151,11 @@ async fn whoever_connected_the_smaller_name_is_the_client_and_another_name_is_re
         let (one, two) = (endpoint(connects, &[]), endpoint(accepts, &[]));
         let dial = async {
             let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            one.meet(tcp, two.hello.name).await.unwrap()
+            one.meet(tcp, two.hello.name, &Turn::new()).await.unwrap()
         };
         let accept = async {
             let (tcp, _) = listener.accept().await.unwrap();
-            two.meet(tcp, one.hello.name).await.unwrap()
+            two.meet(tcp, one.hello.name, &Turn::new()).await.unwrap()
         };
         let (d, a) = tokio::join!(dial, accept);
         assert_eq!((d.outbound, a.outbound), (connects == 1, accepts == 1));
@@ -164,13 +164,13 @@ async fn whoever_connected_the_smaller_name_is_the_client_and_another_name_is_re
     let (one, two, three) = (endpoint(1, &[]), endpoint(2, &[]), endpoint(3, &[]));
     let dial = async {
         let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        three.meet(tcp, one.hello.name).await
+        three.meet(tcp, one.hello.name, &Turn::new()).await
     };
-    let accept = async { one.meet(listener.accept().await.unwrap().0, two.hello.name).await };
+    let accept = async { one.meet(listener.accept().await.unwrap().0, two.hello.name, &Turn::new()).await };
     let (_, refused) = tokio::join!(dial, accept);
     assert!(refused.err().unwrap().to_string().contains("expected another peer"));
     let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    assert!(one.meet(tcp, one.hello.name).await.err().unwrap().to_string().contains("itself"));
+    assert!(one.meet(tcp, one.hello.name, &Turn::new()).await.err().unwrap().to_string().contains("itself"));
 }
 
 #[tokio::test]

@@ -183,6 +183,22 @@ fn content_longer_than_a_record_may_hold_is_refused() {
     assert_eq!(open_all(&mut opener, &sealed).err(), Some(RecordError::TooLong(MAX_CONTENT + 1)));
 }
 
+#[test]
+fn a_padded_record_has_the_length_asked_for_and_opens_to_its_content() {
+    let longest = HEADER + MAX_CONTENT + TRAILER;
+    let (mut sealer, mut opener) = pair(Suite::Aes256Gcm);
+    for (asked, expected) in
+        [(0, 20 + HEADER + TRAILER), (43, 43), (1448, 1448), (longest, longest), (65_483, longest)]
+    {
+        let mut sealed = Vec::new();
+        sealer.append_padded(&content(20), asked, &mut sealed).unwrap();
+        assert_eq!(sealed.len(), expected);
+        assert_eq!(open_all(&mut opener, &sealed).unwrap().0, content(20));
+    }
+    let long = sealer.append_padded(&content(MAX_CONTENT + 1), 0, &mut Vec::new());
+    assert_eq!(long, Err(RecordError::TooLong(MAX_CONTENT + 1)));
+}
+
 proptest! {
     /// Authentic records with anything in them: nothing panics, and all errors are ours.
     #[test]
