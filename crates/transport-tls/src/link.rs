@@ -1,5 +1,6 @@
 //! A running link.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use tokio::sync::mpsc;
 use transport::{FrameSink, Inbox};
 use wire::{Message, Refuse, RefuseCode};
 
-use crate::reader::{ReadEnd, Reader};
-use crate::{Established, TlsPath};
+use crate::reader::{Hands, ReadEnd, Reader};
+use crate::reading::Reading;
+use crate::{Established, Handover, TlsPath};
 
 /// How long the other end may take to read a refusal.
 const LINGER: Duration = Duration::from_secs(1);
@@ -59,14 +61,26 @@ impl Drop for Link {
 }
 
 impl Established {
-    /// Starts the link under the number `id`, for the peer that its hello named.
-    pub fn start(self, id: u64, sink: Arc<dyn FrameSink>, events: LinkEvents) -> Link {
+    /// Starts the link under the number `id`, for the peer that its hello named. While few frames come it is read by the receiver
+    /// that `handover` leads to, else and without one by a task.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch one more socket. Then there is no link.
+    pub fn start(
+        self,
+        id: u64,
+        sink: Arc<dyn FrameSink>,
+        events: LinkEvents,
+        handover: Option<Handover>,
+    ) -> io::Result<Link> {
         let (tcp, sealer, incoming) = self.channel.into_parts();
-        let (from, to) = tcp.into_split();
-        let path = Arc::new(TlsPath::new(to, sealer));
+        // Sending and reading are watched apart: what comes in must not wake those who wait to send.
+        let tcp = Arc::new(tcp.into_std()?);
+        let path = Arc::new(TlsPath::new(Arc::clone(&tcp), sealer)?);
         let inbox = Inbox::new(self.hello.name, sink);
-        let reader = Reader { id, path: Arc::clone(&path), inbox, events: events.clone() };
-        let mut reading = tokio::spawn(reader.run(from, incoming));
+        let hands = Hands::new(id, Arc::clone(&path), inbox, events.clone());
+        let reader = Box::new(Reader::new(tcp, incoming, hands));
+        let mut reading = tokio::spawn(Reading { reader, path: Arc::clone(&path), handover }.run());
         let mut writing = tokio::spawn(Arc::clone(&path).write());
         let ended = Arc::clone(&path);
         tokio::spawn(async move {
@@ -93,7 +107,7 @@ impl Established {
             // The owner may be gone already.
             let _ = events.send((id, event)).await;
         });
-        Link { path }
+        Ok(Link { path })
     }
 }
 

@@ -1,13 +1,13 @@
 //! [`TlsPath`]: frames and relayed records inside the link, and the link's sending end.
 
-use std::io;
-use std::net::Shutdown;
+use std::io::{self, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use packet::SuperFrame;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::Interest;
 use tokio::sync::Notify;
 use transport::{Batch, BatchEnd, Drop, FramePath, HopPath, PathCounters, PathKind};
 use wire::{
@@ -17,6 +17,7 @@ use wire::{
 
 use crate::queue::Queue;
 use crate::record::{Alert, RecordSealer, layout};
+use crate::watched::{Watched, watch};
 use crate::writer::{Pumped, Writer};
 
 /// A batch is sent at this size, so that the other end works on it while more is being read from the TAP.
@@ -30,7 +31,8 @@ const LINGER: Duration = Duration::from_secs(1);
 ///
 /// The thread that has frames seals and sends them itself when nothing waits before them; otherwise they wait for the link's task.
 pub struct TlsPath {
-    tcp: OwnedWriteHalf,
+    /// Only tells when the kernel takes more: who reads it does not concern the sending end.
+    tcp: Watched,
     queue: Queue,
     writer: Mutex<Writer>,
     /// Something waits.
@@ -41,15 +43,19 @@ pub struct TlsPath {
 }
 
 impl TlsPath {
-    pub(crate) fn new(tcp: OwnedWriteHalf, sealer: RecordSealer) -> Self {
-        Self {
-            tcp,
+    /// For a socket that does not block.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch one more.
+    pub(crate) fn new(tcp: Arc<TcpStream>, sealer: RecordSealer) -> io::Result<Self> {
+        Ok(Self {
+            tcp: watch(tcp, Interest::WRITABLE)?,
             queue: Queue::default(),
             writer: Mutex::new(Writer::new(sealer)),
             wake: Notify::new(),
             ending: Notify::new(),
             counters: PathCounters::default(),
-        }
+        })
     }
 
     /// Queues a control message; `false` when the link is gone or stuck.
@@ -74,7 +80,7 @@ impl TlsPath {
     pub(crate) fn shut_down(&self) {
         self.end(None);
         // It may be down already. The socket itself goes when the last snapshot that names this path does.
-        let _ = socket2::SockRef::from(self.tcp.as_ref()).shutdown(Shutdown::Both);
+        let _ = socket2::SockRef::from(&**self.tcp.get_ref()).shutdown(Shutdown::Both);
     }
 
     /// Has the writer answer the other end's key update.
@@ -86,7 +92,7 @@ impl TlsPath {
     /// Tells the other end that it sent nonsense, if that is possible at once.
     pub(crate) fn give_up(&self, alert: Alert) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.give_up(alert, |bytes| self.tcp.try_write(bytes));
+        writer.give_up(alert, |bytes| self.try_write(bytes));
     }
 
     /// The link's writing task: sends what could not be sent at once, until the link ends or the connection breaks.
@@ -96,27 +102,35 @@ impl TlsPath {
                 Pumped::More => tokio::task::yield_now().await,
                 Pumped::Idle => self.wake.notified().await,
                 Pumped::Blocked if self.queue.is_ending() => {
-                    tokio::time::timeout(LINGER, self.tcp.writable()).await??;
+                    tokio::time::timeout(LINGER, self.writable()).await??;
                 }
                 Pumped::Blocked => tokio::select! {
-                    ready = self.tcp.writable() => ready?,
+                    ready = self.writable() => ready?,
                     () = self.ending.notified() => {}
                 },
                 Pumped::Ended => {
-                    return socket2::SockRef::from(self.tcp.as_ref()).shutdown(Shutdown::Write);
+                    return socket2::SockRef::from(&**self.tcp.get_ref()).shutdown(Shutdown::Write);
                 }
             }
         }
     }
 
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.try_io(Interest::WRITABLE, |tcp| (&**tcp).write(bytes))
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.tcp.writable().await.map(|mut ready| ready.retain_ready())
+    }
+
     fn pump(&self) -> io::Result<Pumped> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let chunk = writer.chunk();
-        let pumped = writer.pump(Instant::now(), &self.queue, |bytes| self.tcp.try_write(bytes));
+        let pumped = writer.pump(Instant::now(), &self.queue, |bytes| self.try_write(bytes));
         let taken = writer.taken();
         self.counters.sent(taken.frames, taken.frame_bytes);
         if writer.chunk() != chunk {
-            leave_unsent(self.tcp.as_ref(), writer.chunk())?;
+            leave_unsent(&**self.tcp.get_ref(), writer.chunk())?;
         }
         pumped
     }
@@ -140,7 +154,7 @@ impl TlsPath {
             return false;
         }
         layout::close(&mut batch.bytes, 0);
-        match writer.direct(&mut batch.bytes, |bytes| self.tcp.try_write(bytes)) {
+        match writer.direct(&mut batch.bytes, |bytes| self.try_write(bytes)) {
             Ok(true) => self.counters.sent(batch.frames, batch.frame_bytes),
             Ok(false) => {
                 self.counters.sent(batch.frames, batch.frame_bytes);
@@ -219,7 +233,7 @@ impl HopPath for TlsPath {
 }
 
 /// Bounds what may wait unsent in the kernel (tcp(7), TCP_NOTSENT_LOWAT): a control message cannot overtake it there.
-pub(crate) fn leave_unsent(tcp: &TcpStream, bytes: usize) -> io::Result<()> {
+pub(crate) fn leave_unsent(tcp: &impl AsFd, bytes: usize) -> io::Result<()> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     socket2::SockRef::from(tcp).set_tcp_notsent_lowat(bytes)
 }

@@ -1,12 +1,11 @@
-//! The task that reads a link: frames and records go to the sink at once, control messages to the event channel.
+//! [`Reader`]: reads a link once whenever it is told to. Frames and records go to the sink at once, control messages to the event
+//! channel.
 
-use std::convert::Infallible;
-use std::io;
+use std::io::{self, ErrorKind, Read as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use packet::VnetHdr;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc::error::TrySendError;
 use transport::{Drop, FramePath as _, Inbox, Outbox};
 use wire::{
@@ -51,87 +50,173 @@ impl From<IncomingError> for ReadEnd {
     }
 }
 
+/// The receiving end of a link, and what is half read.
+///
+/// It never waits, so whoever knows that there is something to read may drive it, one after the other.
 pub(crate) struct Reader {
-    pub(crate) id: u64,
-    pub(crate) path: Arc<TlsPath>,
-    pub(crate) inbox: Inbox,
-    pub(crate) events: LinkEvents,
+    tcp: Arc<TcpStream>,
+    incoming: Incoming,
+    hands: Hands,
+    /// A control message that found the event channel full. Nothing more is read before it is gone.
+    waiting: Option<(u64, LinkEvent)>,
+}
+
+/// What came of one read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// So many bytes.
+    Read {
+        bytes: usize,
+        /// Whether frames or records ended in them.
+        frames: bool,
+        /// Whether there may be more at once.
+        more: bool,
+    },
+    /// The socket had nothing.
+    Dry,
+    /// The control side has to catch up: [`Reader::settle`] is due.
+    Full,
 }
 
 impl Reader {
-    /// Reads until the link ends; says why.
-    pub(crate) async fn run(mut self, mut tcp: OwnedReadHalf, incoming: Incoming) -> ReadEnd {
-        let Err(end) = self.read(&mut tcp, incoming).await;
-        if let ReadEnd::Record(e) = &end
-            && let Some(alert) = e.alert()
-        {
-            self.path.give_up(alert);
-        }
-        end
+    /// `incoming` has what came with the handshake; [`settle`](Self::settle) is due.
+    pub(crate) fn new(tcp: Arc<TcpStream>, incoming: Incoming, hands: Hands) -> Self {
+        Self { tcp, incoming, hands, waiting: None }
     }
 
-    async fn read(&mut self, tcp: &mut OwnedReadHalf, mut incoming: Incoming) -> Result<Infallible, ReadEnd> {
-        let mut onward = Onward::default();
+    /// What it reads from.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// Reads once, and hands on all that is whole.
+    ///
+    /// # Errors
+    /// When the link has ended.
+    pub(crate) fn turn(&mut self) -> Result<Turn, ReadEnd> {
+        if self.waiting.is_some() {
+            return Ok(Turn::Full);
+        }
+        let room = self.incoming.room();
+        let asked = room.len();
+        let bytes = loop {
+            match (&*self.tcp).read(room) {
+                Ok(0) => return Err(ReadEnd::Cut),
+                Ok(bytes) => break bytes,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Turn::Dry),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
+            }
+        };
+        self.incoming.filled(bytes);
+        let frames = self.hands.frames;
+        let done = self.hand_on()?;
+        let frames = self.hands.frames != frames;
+        Ok(if done { Turn::Read { bytes, frames, more: bytes == asked } } else { Turn::Full })
+    }
+
+    /// Hands on what has come so far, and waits for the control side to take its part.
+    ///
+    /// # Errors
+    /// When the link has ended.
+    pub(crate) async fn settle(&mut self) -> Result<(), ReadEnd> {
+        loop {
+            if let Some(event) = self.waiting.take() {
+                self.hands.events.send(event).await.map_err(|_| ReadEnd::NodeGone)?;
+            }
+            if self.hand_on()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands on all that is whole; `false` when the event channel is full.
+    fn hand_on(&mut self) -> Result<bool, ReadEnd> {
+        let Self { incoming, hands, waiting, .. } = self;
         loop {
             while let Some(message) = incoming.message(MAX_MESSAGE)? {
-                if !self.frame(message, &mut onward) {
-                    self.control(message, &mut onward).await?;
+                if !hands.frame(message) {
+                    *waiting = hands.control(message)?;
+                    if waiting.is_some() {
+                        // Frames do not wait for the control side.
+                        hands.flush();
+                        return Ok(false);
+                    }
                 }
             }
             match incoming.open()? {
                 Progress::Opened(false) => {}
-                Progress::Opened(true) => self.path.want_key_update(),
+                Progress::Opened(true) => hands.path.want_key_update(),
                 Progress::Closed => return Err(ReadEnd::Closed),
                 Progress::NeedMore => {
-                    self.inbox.flush(self.path.counters());
-                    onward.end();
-                    // Counts against the task's budget, so that other tasks get their turn.
-                    match tcp.read(incoming.room()).await? {
-                        0 => return Err(ReadEnd::Cut),
-                        n => incoming.filled(n),
-                    }
+                    hands.end();
+                    return Ok(true);
                 }
             }
         }
     }
+}
 
-    async fn control(&mut self, message: &[u8], onward: &mut Onward) -> Result<(), ReadEnd> {
+/// Where messages go.
+pub(crate) struct Hands {
+    id: u64,
+    path: Arc<TlsPath>,
+    inbox: Inbox,
+    events: LinkEvents,
+    onward: Onward,
+    /// Frames and records that came so far.
+    frames: u64,
+}
+
+impl Hands {
+    pub(crate) fn new(id: u64, path: Arc<TlsPath>, inbox: Inbox, events: LinkEvents) -> Self {
+        Self { id, path, inbox, events, onward: Onward::default(), frames: 0 }
+    }
+
+    /// Gives a control message to the event channel, or back when that is full.
+    fn control(&self, message: &[u8]) -> Result<Option<(u64, LinkEvent)>, ReadEnd> {
         match Message::decode(message) {
             Ok(Message::Unknown(_)) => self.path.counters().drops.add(Drop::Malformed, 1),
-            Ok(message) => {
-                let event = (self.id, LinkEvent::Message(message));
-                match self.events.try_send(event) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(event)) => {
-                        // Frames do not wait for the control side.
-                        self.inbox.flush(self.path.counters());
-                        onward.flush();
-                        self.events.send(event).await.map_err(|_| ReadEnd::NodeGone)?;
-                    }
-                    Err(TrySendError::Closed(_)) => return Err(ReadEnd::NodeGone),
-                }
-            }
+            Ok(message) => match self.events.try_send((self.id, LinkEvent::Message(message))) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => return Ok(Some(event)),
+                Err(TrySendError::Closed(_)) => return Err(ReadEnd::NodeGone),
+            },
             Err(e) => return Err(ReadEnd::NotUnderstood(e)),
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn flush(&mut self) {
+        self.inbox.flush(self.path.counters());
+        self.onward.flush();
+    }
+
+    /// The socket gives no more for now.
+    fn end(&mut self) {
+        self.inbox.flush(self.path.counters());
+        self.onward.end();
     }
 
     /// Delivers `message` if it is a frame or a relayed record.
-    fn frame(&mut self, message: &mut [u8], onward: &mut Onward) -> bool {
-        let counters = self.path.counters();
+    fn frame(&mut self, message: &mut [u8]) -> bool {
+        let Self { path, inbox, onward, frames, .. } = self;
+        let counters = path.counters();
         if let Some((hdr, _)) = decode_frame(message) {
-            self.inbox.frame(host_order(&mut message[1..], &hdr), counters);
+            *frames += 1;
+            inbox.frame(host_order(&mut message[1..], &hdr), counters);
             return true;
         }
         if !is_relayed_or_group(message) {
             return false;
         }
+        *frames += 1;
         let len = message.len();
         if let Some((group, hdr, _)) = decode_group_frame(message) {
             let frame = host_order(&mut message[1 + GROUP_HEADER..], &hdr);
-            self.inbox.group_frame(&group, frame, counters, &mut onward.out);
+            inbox.group_frame(&group, frame, counters, &mut onward.out);
         } else if let Some((hops, record)) = decode_relayed(message) {
-            self.inbox.relay(hops, record, counters, &mut onward.out);
+            inbox.relay(hops, record, counters, &mut onward.out);
         } else {
             counters.drops.add(Drop::Malformed, 1);
         }

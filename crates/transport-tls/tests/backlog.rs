@@ -49,7 +49,7 @@ async fn links(slow: Arc<Slow>) -> (Link, Link, mpsc::Receiver<(u64, LinkEvent)>
     let (events, inbox) = mpsc::channel(64);
     let (own, mut own_inbox) = mpsc::channel(64);
     tokio::spawn(async move { while own_inbox.recv().await.is_some() {} });
-    (d.start(1, slow.clone(), own), a.start(2, slow, events), inbox)
+    (d.start(1, slow.clone(), own, None).unwrap(), a.start(2, slow, events, None).unwrap(), inbox)
 }
 
 fn send(link: &Link, number: u64, len: usize, batch: &mut Batch) {
@@ -112,7 +112,7 @@ async fn a_link_whose_other_end_reads_nothing_can_be_closed() {
     // The acceptor never starts its link, so nobody reads there.
     let (d, _unread) = handshake(&endpoint(1, &[]), &endpoint(2, &[]), Expect::default()).await;
     let (events, mut inbox) = mpsc::channel(4);
-    let link = d.unwrap().start(1, Arc::new(Nowhere), events);
+    let link = d.unwrap().start(1, Arc::new(Nowhere), events, None).unwrap();
     let mut batch = Batch::new();
     while link.path().counters().drops.get(Drop::QueueFull) == 0 {
         (0..50).for_each(|number| send(&link, number, 60_000, &mut batch));
@@ -185,8 +185,8 @@ async fn under_load_control_and_small_flows_take_less_than_a_tenth_of_a_second()
     let (d, a) = tokio::join!(dial, accept);
     let (events, mut inbox) = mpsc::channel(64);
     let (own, _own_inbox) = mpsc::channel(64);
-    let link = d.start(1, times.clone(), own);
-    let _other = a.start(2, times.clone(), events);
+    let link = d.start(1, times.clone(), own, None).unwrap();
+    let _other = a.start(2, times.clone(), events, None).unwrap();
     let control = tokio::spawn({
         let start = times.0;
         async move {

@@ -25,7 +25,8 @@ impl Links {
             let (d, a_) = handshake(&one, &two, Expect::default()).await;
             let (events, mut inbox) = mpsc::channel(64);
             tokio::spawn(async move { while inbox.recv().await.is_some() {} });
-            (d.unwrap().start(1, a.1, events.clone()), a_.unwrap().start(2, b.1, events))
+            let to_b = d.unwrap().start(1, a.1, events.clone(), None).unwrap();
+            (to_b, a_.unwrap().start(2, b.1, events, None).unwrap())
         });
         HopEnds {
             to_b: to_b.path(),
@@ -67,8 +68,8 @@ fn control_messages_arrive_and_a_refusal_is_the_last_thing_heard() {
         let (d, a) = handshake(&endpoint(1, &[]), &endpoint(2, &[]), Expect::default()).await;
         let (events, mut inbox) = mpsc::channel(64);
         let (quiet, mut own) = mpsc::channel(64);
-        let dialler = d.unwrap().start(1, Arc::new(Nowhere), quiet);
-        let _acceptor = a.unwrap().start(2, Arc::new(Nowhere), events);
+        let dialler = d.unwrap().start(1, Arc::new(Nowhere), quiet, None).unwrap();
+        let _acceptor = a.unwrap().start(2, Arc::new(Nowhere), events, None).unwrap();
         assert!(dialler.send(Message::Ping(7)));
         dialler.close(Refuse::new(RefuseCode::ShuttingDown, "bye"));
         let mut heard = Vec::new();

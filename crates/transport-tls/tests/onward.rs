@@ -58,7 +58,7 @@ async fn link(
     let (quiet, mut own) = mpsc::channel(64);
     tokio::spawn(async move { while own.recv().await.is_some() {} });
     let (events, inbox) = mpsc::channel(64);
-    (d.unwrap().start(1, from, quiet), a.unwrap().start(2, to, events), inbox)
+    (d.unwrap().start(1, from, quiet, None).unwrap(), a.unwrap().start(2, to, events, None).unwrap(), inbox)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
