@@ -28,6 +28,8 @@ pub(crate) struct Failure<'a> {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     progress: Progress,
+    /// When the last try began.
+    begun: Option<Instant>,
     backoff: Backoff,
     error: Option<String>,
     is_final: bool,
@@ -57,6 +59,7 @@ impl Attempt {
     pub(crate) const fn new(due: Instant) -> Self {
         Self {
             progress: Progress::Due(due),
+            begun: None,
             backoff: Backoff::new(),
             error: None,
             is_final: false,
@@ -76,6 +79,12 @@ impl Attempt {
 
     pub(crate) const fn is_dialling(&self) -> bool {
         matches!(self.progress, Progress::Dialling(_))
+    }
+
+    /// Whether it was tried and led nowhere so far: the last try failed, or is under way for so long.
+    pub(crate) fn is_vain(&self, now: Instant, patience: Duration) -> bool {
+        let is_slow = || self.begun.is_some_and(|begun| now >= begun + patience);
+        self.error.is_some() || (self.is_dialling() && is_slow())
     }
 
     /// Whether only a change on one of the hosts can help.
@@ -122,8 +131,9 @@ impl Attempt {
         }
     }
 
-    pub(crate) const fn begin(&mut self, id: DialId) {
+    pub(crate) const fn begin(&mut self, now: Instant, id: DialId) {
         self.progress = Progress::Dialling(id);
+        self.begun = Some(now);
     }
 
     pub(crate) fn linked(&mut self, link: LinkId) {
@@ -268,7 +278,7 @@ mod tests {
             assert_eq!((a.state(), a.is_closed()), (ConnectionState::Waiting, false));
         }
         assert!(wait(&a, now) > 25.0);
-        a.begin(DialId(1));
+        a.begin(now, DialId(1));
         a.unneeded(now, &mut rng);
         assert!(a.is_dialling());
     }
@@ -285,10 +295,26 @@ mod tests {
     }
 
     #[test]
+    fn a_try_is_in_vain_when_it_failed_or_takes_too_long() {
+        let (now, mut rng) = (start(), StdRng::from_seed([1; 32]));
+        let (patience, mut a) = (Duration::from_secs(2), Attempt::new(now));
+        assert!(!a.is_vain(now + MINUTE, patience), "it was not tried");
+        a.begin(now, DialId(1));
+        assert!(!a.is_vain(now + Duration::from_millis(1999), patience));
+        assert!(a.is_vain(now + patience, patience));
+        a.failed(now, failure(None), &mut rng);
+        assert!(a.is_vain(now, patience));
+        a.begin(now + MINUTE, DialId(2));
+        assert!(a.is_vain(now + MINUTE, patience), "it failed before");
+        a.linked(LinkId(1));
+        assert!(!a.is_vain(now + MINUTE * 2, patience));
+    }
+
+    #[test]
     fn asking_anew_does_not_disturb_a_try_under_way() {
         let now = start();
         let mut a = Attempt::new(now);
-        a.begin(DialId(4));
+        a.begin(now, DialId(4));
         a.anew(now);
         assert_eq!(a.progress(), Progress::Dialling(DialId(4)));
     }

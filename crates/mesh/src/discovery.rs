@@ -1,12 +1,13 @@
 //! Where others say that peers can be dialled.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use topology::Graph;
-use wire::{LinkEntry, PeerName};
+use wire::{LinkEntry, PeerFact, PeerName};
 
 use crate::facts::FactStore;
+use crate::targets::is_dialable;
 
 /// Most neighbours of a peer that are asked: a hub has a thousand, and all say much the same.
 const MAX_TELLERS: usize = 64;
@@ -20,8 +21,47 @@ pub(crate) fn addresses(
 ) -> BTreeSet<SocketAddr> {
     let tellers = graph.neighbours(peer).filter(|&teller| teller != own).take(MAX_TELLERS);
     let told = tellers.filter_map(|teller| facts.links(teller).iter().find(|entry| entry.peer == peer));
-    let seen = told.filter_map(|entry| listening_address(facts, &entry));
-    seen.chain(facts.addresses(peer).iter().copied()).collect()
+    let (mut found, mut outer) = (BTreeSet::new(), BTreeSet::new());
+    for entry in told.filter(|entry| is_outer(entry.address.ip())) {
+        outer.insert(entry.address.ip());
+        found.extend(listening_address(facts, &entry));
+    }
+    let Some(fact) = facts.peer(peer) else { return found };
+    for address in &fact.listening {
+        if address.ip().is_unspecified() {
+            let family = outer.iter().filter(|ip| ip.is_ipv4() == address.is_ipv4());
+            found.extend(family.map(|&ip| SocketAddr::new(ip, address.port())));
+        } else {
+            found.insert(*address);
+        }
+    }
+    found.extend(inside(facts, own, peer, &fact));
+    found.extend(fact.addresses);
+    found
+}
+
+/// The addresses that a peer has behind its NAT, if we are behind the same one: seen at the same address by others. Elsewhere they are
+/// nobody's, or somebody else's.
+pub(crate) fn inside<'a>(
+    facts: &FactStore,
+    own: PeerName,
+    peer: PeerName,
+    fact: &'a PeerFact,
+) -> &'a [SocketAddr] {
+    let is_together = || !outer(facts, own).is_disjoint(&outer(facts, peer));
+    if !fact.inside.is_empty() && is_together() { &fact.inside } else { &[] }
+}
+
+/// Where others see a peer.
+fn outer(facts: &FactStore, peer: PeerName) -> BTreeSet<IpAddr> {
+    let tellers = facts.links(peer).take(MAX_TELLERS);
+    let back = tellers.flat_map(|entry| facts.links(entry.peer).filter(|back| back.peer == peer));
+    back.map(|entry| entry.address.ip()).filter(|&ip| is_outer(ip)).collect()
+}
+
+/// Whether an address says where a peer is: not that of a proxy that nobody looked behind.
+fn is_outer(ip: IpAddr) -> bool {
+    is_dialable(&SocketAddr::new(ip, 1))
 }
 
 /// Where the peer of a link can be dialled: as the teller did, or, if it was the peer who dialled, at the same IP

@@ -10,6 +10,7 @@
 mod event;
 mod handshake;
 mod hearing;
+mod meeting;
 mod offering;
 mod session;
 mod telling;
@@ -28,6 +29,8 @@ use wire::{ParcelKind, PeerName};
 
 pub use self::event::SessionEvent;
 use self::hearing::Heard;
+use self::meeting::Meetings;
+pub use self::meeting::{Meet, MeetingPoint};
 use self::offering::Offer;
 use self::session::Session;
 use crate::identity::Identity;
@@ -86,6 +89,7 @@ pub(crate) struct Distant {
     /// Who was told of late where that is, and when; who is to be, and when.
     told: BTreeMap<PeerName, Instant>,
     to_tell: BTreeMap<PeerName, Instant>,
+    meetings: Meetings,
     /// Of the last share or update that we made.
     counter: u64,
     sessions: BTreeMap<PeerName, Session>,
@@ -105,6 +109,7 @@ impl Distant {
             reachable_at: Vec::new(),
             told: BTreeMap::new(),
             to_tell: BTreeMap::new(),
+            meetings: Meetings::default(),
             counter: 0,
             sessions: BTreeMap::new(),
             offers: BTreeMap::new(),
@@ -168,6 +173,7 @@ impl Distant {
     /// A peer is forgotten.
     pub(crate) fn forget(&mut self, peer: PeerName) {
         self.to_tell.remove(&peer);
+        self.meetings.forget(peer);
         self.end(peer);
         self.withdraw(peer);
     }
@@ -178,6 +184,7 @@ impl Distant {
             return;
         }
         self.tell_due(now);
+        self.tend_meetings(now, rng);
         let due: Vec<_> = self.offers.iter().filter(|(_, o)| o.again_at <= now).map(|(&p, _)| p).collect();
         for peer in due {
             self.repeat(now, peer, rng);
@@ -189,7 +196,7 @@ impl Distant {
         }
         let offers = self.offers.values().map(|offer| offer.again_at);
         let due = offers.chain(self.sessions.values().map(Session::next_due));
-        self.due = due.chain(self.next_to_tell()).min();
+        self.due = due.chain(self.next_to_tell()).chain(self.meetings.next_due()).min();
     }
 
     /// When [`Distant::handle_timeout`] must be called next.

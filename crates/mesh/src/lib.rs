@@ -36,11 +36,11 @@ mod path;
 #[cfg(test)]
 mod testing;
 
-pub use distant::SessionEvent;
+pub use distant::{Meet, MeetingPoint, SessionEvent};
 pub use identity::{Identity, Verify, name_of, verify};
-pub use mesh::{Action, DialId, DialTo, LinkId, LinkUp, Mesh, MeshConfig, RemoveError};
+pub use mesh::{Action, DialId, DialTo, LinkId, LinkUp, LinkWay, Mesh, MeshConfig, RemoveError};
 pub use nat::{mapping_of, outlook};
-pub use path::{LONG, PathEvent, PathProber, PathState, Probe};
+pub use path::{Cause, Choice, LONG, Lost, Other, PathEvent, PathProber, PathSample, PathState, Probe, Way};
 pub use view::{
-    ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TableSizes, TargetView,
+    ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TableSizes, TargetView, Unlinked,
 };

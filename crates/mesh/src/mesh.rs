@@ -3,6 +3,7 @@
 mod addresses;
 mod admission;
 mod gossip;
+mod meetings;
 mod parcels;
 mod policy;
 mod removal;
@@ -10,6 +11,7 @@ mod repair;
 mod statements;
 mod status;
 mod survey;
+mod waking;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -40,6 +42,9 @@ use statements::Statements;
 /// How long changes are gathered before they are stated, and before the network is surveyed anew. A host that joins
 /// five others makes five changes within this time; a person does not notice it.
 const COALESCE: Duration = Duration::from_millis(100);
+/// How long a link that the other end closed waits to be stated as gone: who closes a link that is not needed says so itself, and
+/// then that is no news any more.
+const THEIR_WORD: Duration = Duration::from_secs(2);
 /// Most identities kept that were seen in use twice.
 const MAX_CONFLICTS: usize = 16;
 
@@ -105,6 +110,22 @@ pub struct LinkUp {
     pub dial: Option<DialId>,
     /// Link nonce from the dialler's prelude: ours if `outbound`.
     pub dialler_nonce: u32,
+    /// What its connection goes by.
+    pub way: LinkWay,
+}
+
+/// What the connection of a link goes by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LinkWay {
+    /// One end dialled the other.
+    #[default]
+    Direct,
+    /// Through a proxy of ours.
+    Proxy,
+    /// Through a proxy of the other end: the address it is seen at is the proxy's.
+    TheirProxy,
+    /// Both ends opened it at the same time (P6.6): nobody else can dial its address.
+    Meeting,
 }
 
 /// What to dial.
@@ -112,10 +133,10 @@ pub struct LinkUp {
 pub enum DialTo {
     /// A target exactly as the operator gave it, to be resolved now.
     Target(String),
-    /// An address heard of from others.
-    Address {
-        /// Where.
-        address: SocketAddr,
+    /// Addresses heard of from others, to be tried side by side.
+    Addresses {
+        /// Where, the likeliest first; at least one.
+        addresses: Vec<SocketAddr>,
         /// Who must be there. The mesh refuses anyone else when the link comes up.
         expect: PeerName,
     },
@@ -176,6 +197,7 @@ pub struct Mesh {
     refused: Refused,
     counters: Counters,
     distant: Distant,
+    relayed: meetings::Relayed,
     nat: Nat,
     actions: VecDeque<Action>,
     state_at: Option<Instant>,
@@ -207,6 +229,7 @@ impl Mesh {
                 incarnation: config.incarnation,
                 udp_port: (config.udp_port != 0).then_some(config.udp_port),
             }),
+            relayed: meetings::Relayed::default(),
             nat: Nat::default(),
             actions: VecDeque::new(),
             state_at: None,
@@ -321,24 +344,21 @@ impl Mesh {
         if self.state_at.is_some_and(|at| at <= now) {
             self.state_at = None;
             self.state_ourselves(now);
-            self.survey_soon(now, true);
+            self.survey_soon(now, false);
         }
         self.review_links(now);
         // Nobody is forgotten by a survey of the past.
-        let forgets = self.reach.next_forgotten().is_some_and(|at| at <= now);
+        let forgets = self.absences().forgotten.is_some_and(|at| at <= now);
         if forgets || self.survey_due().is_some_and(|at| at <= now) {
             self.survey_at = None;
             self.survey(now);
-            self.withhold(now);
             self.bury(now);
             self.review_sessions(now);
         }
-        if self.reach.next_withheld().is_some_and(|at| at <= now) {
+        if self.absences().withheld.is_some_and(|at| at <= now) {
             self.withhold(now);
         }
-        for name in self.reach.take_forgotten(now) {
-            self.forget_peer(name);
-        }
+        self.forget_absent(now);
         if self.digest_at <= now {
             self.digest_at = now + DIGEST_EVERY;
             self.compare_with_someone();
@@ -362,10 +382,9 @@ impl Mesh {
         let own = [
             (self.state_at, "our links changed"),
             (self.survey_due(), "the network changed"),
-            (self.reach.next_withheld(), "facts are to be withheld"),
-            (self.reach.next_forgotten(), "a peer is to be forgotten"),
+            (self.absences().withheld, "a peer's facts are to be withheld"),
+            (self.absences().forgotten, "a peer is to be forgotten"),
             (self.next_link_review(), "links are to be reviewed"),
-            (self.reach.next_withheld(), "a peer's facts are to be withheld"),
             (self.targets.next_due(&self.links), "a dial is due"),
             (digest, "a digest is due"),
             (self.comparisons.next_due(), "a comparison is due"),
@@ -397,7 +416,10 @@ impl Mesh {
         let (link, text) = match event {
             LinkEvent::Ping(link, token) => return self.send(link, Message::Ping(token)),
             LinkEvent::Silent(link) => (link, "nothing was heard for 6.5 s"),
-            LinkEvent::Costs => return self.links_changed(now, false),
+            LinkEvent::Costs => {
+                self.state_by(now + COALESCE);
+                return self.links_changed(now, false);
+            }
             LinkEvent::Superseded(link) => {
                 (link, "no answer within 3 s while a later run of this peer calls")
             }
@@ -418,10 +440,12 @@ impl Mesh {
         let failure = Failure { reason: &reason, code: link.refusal };
         self.targets.link_down(now, link.peer, lived, failure, &mut self.rng);
         self.links_changed(now, true);
+        let unneeded = link.refusal == Some(RefuseCode::NotNeeded);
+        self.state_by(now + if unneeded { THEIR_WORD } else { COALESCE });
     }
 
+    /// Our links are other than they were. The caller says when that is stated at the latest.
     fn links_changed(&mut self, now: Instant, lost: bool) {
-        self.state_at.get_or_insert(now + COALESCE);
         self.survey_soon(now, lost);
         self.gossip.retain(|id| self.links.get(id).is_some());
         self.forget_comparisons();
@@ -439,7 +463,7 @@ impl Mesh {
     fn identity_is_used_twice(&mut self, now: Instant, peer: PeerName, newcomer: SocketAddr) {
         if self.conflicts.len() < MAX_CONFLICTS || self.conflicts.contains_key(&peer) {
             self.conflicts.insert(peer, (newcomer, now));
-            self.state_at.get_or_insert(now + COALESCE);
+            self.state_by(now + COALESCE);
         }
         let text = self.used_twice_text(peer, &newcomer.to_string());
         self.warnings.add(now, Subject::Identity(peer), text);
@@ -451,7 +475,7 @@ impl Mesh {
         let before = self.conflicts.len();
         self.conflicts.retain(|_, &mut (_, at)| now < at + KEEP);
         if self.conflicts.len() != before {
-            self.state_at.get_or_insert(now + COALESCE);
+            self.state_by(now + COALESCE);
         }
         if self.next_unburied().is_some_and(|at| at <= now) {
             self.bury(now);

@@ -23,6 +23,10 @@ pub(crate) struct Nat {
     stated_at: Option<Instant>,
     /// Where we are to be dialled, as the operator or a router with a port mapping says.
     pub(crate) advertised: Vec<SocketAddr>,
+    /// Where links are accepted besides; at an unspecified address: at all of that family.
+    pub(crate) listening: Vec<SocketAddr>,
+    /// Our own addresses where a NAT shows others, for those who are behind the same one.
+    pub(crate) inside: Vec<SocketAddr>,
 }
 
 impl Nat {
@@ -78,7 +82,7 @@ fn judge(seen: &[SocketAddr]) -> Mapping {
 }
 
 /// Whether an address is one of a private network (RFC 1918, RFC 4193), of a provider's NAT (RFC 6598), or of one link.
-fn is_private(ip: IpAddr) -> bool {
+pub(crate) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();
@@ -93,7 +97,7 @@ fn is_private(ip: IpAddr) -> bool {
 pub const fn outlook(own: Mapping, peer: Mapping) -> Option<&'static str> {
     Some(match (own, peer) {
         (Mapping::Dependent, Mapping::Dependent) => {
-            "both are behind NATs that give each peer another port: a relay carries frames"
+            "both ends are behind NATs that give each peer another port: a relay carries frames"
         }
         (Mapping::Dependent, _) => {
             "this host is behind a NAT that gives each peer another port: it is reached directly only by peers that take \

@@ -19,7 +19,9 @@ use crate::attempt::{Attempt, Failure, Progress};
 use crate::links::Links;
 use crate::mesh::{DialId, DialTo, LinkId};
 use crate::view::{ConnectionState, TargetView};
-use entry::{Discovered, Goal, Target, address_mut};
+use entry::{Discovered, Goal, Target};
+
+pub(crate) use entry::is_dialable;
 
 /// How much later than the other one the peer with the higher name dials an address it heard of, so that two who
 /// hear of each other seldom dial at once. Longer than a handshake across the globe with its two round trips.
@@ -149,6 +151,12 @@ impl Targets {
         self.attempts(peer).all(Attempt::is_closed)
     }
 
+    /// Whether dialling this peer has led nowhere so far: a try failed, or takes longer than `patience`, or there is nothing to try. Not so
+    /// where it has no room for us, or refuses us for good.
+    pub(crate) fn is_tried_in_vain(&self, now: Instant, peer: PeerName, patience: Duration) -> bool {
+        self.attempts(peer).all(|a| a.is_vain(now, patience) && !a.is_full() && !a.is_final())
+    }
+
     /// What the last try to reach this peer met. `None` when it was not tried or has no room for us.
     pub(crate) fn trouble(&self, peer: PeerName) -> Option<&str> {
         if self.attempts(peer).any(Attempt::is_full) {
@@ -176,19 +184,20 @@ impl Targets {
         for target in &mut self.configured {
             if target.attempt.due().is_some_and(|at| at <= now) && !target.is_satisfied(links) {
                 let id = next_id(&mut self.last_dial);
-                target.attempt.begin(id);
+                target.attempt.begin(now, id);
                 self.dials.insert(id, Goal::Target(target.text.clone()));
                 begun.push((id, DialTo::Target(target.text.clone())));
             }
         }
-        while let Some((at, peer, address)) = self.next_address(links)
+        while let Some((at, peer)) = self.next_peer(links)
             && at <= now
-            && let Some(attempt) = address_mut(&mut self.discovered, peer, address)
+            && let Some(discovered) = self.discovered.get_mut(&peer)
         {
             let id = next_id(&mut self.last_dial);
-            attempt.begin(id);
-            self.dials.insert(id, Goal::Address(peer, address));
-            begun.push((id, DialTo::Address { address, expect: peer }));
+            let is_left = |address| is_target(&self.configured, peer, address);
+            let addresses = discovered.begin(now, id, is_left);
+            self.dials.insert(id, Goal::Addresses(peer));
+            begun.push((id, DialTo::Addresses { addresses, expect: peer }));
         }
         self.next = None;
         self.next = Some(self.next_due(links));
@@ -202,14 +211,14 @@ impl Targets {
         }
         let targets =
             self.configured.iter().filter(|t| !t.is_satisfied(links)).filter_map(|t| t.attempt.due());
-        targets.chain(self.next_address(links).map(|(at, ..)| at)).min()
+        targets.chain(self.next_peer(links).map(|(at, _)| at)).min()
     }
 
     /// The dial goes to this address.
     pub(crate) fn dialling(&mut self, id: DialId, address: SocketAddr) {
         self.next = None;
-        if let Some(attempt) = self.dials.get(&id).cloned().and_then(|goal| self.attempt_mut(&goal)) {
-            attempt.address = Some(address);
+        if let Some(target) = self.dials.get(&id).cloned().and_then(|goal| self.target_mut(&goal)) {
+            target.attempt.address = Some(address);
         }
     }
 
@@ -217,7 +226,7 @@ impl Targets {
     pub(crate) fn expected(&self, id: DialId) -> Option<PeerName> {
         match self.dials.get(&id)? {
             Goal::Target(_) => None,
-            &Goal::Address(peer, _) => Some(peer),
+            &Goal::Addresses(peer) => Some(peer),
         }
     }
 
@@ -231,9 +240,10 @@ impl Targets {
     ) -> bool {
         self.next = None;
         let Some(goal) = self.dials.remove(&id) else { return false };
-        if let Some(attempt) = self.attempt_mut(&goal).filter(|a| a.progress() == Progress::Dialling(id)) {
-            match (&goal, failure.code) {
-                (Goal::Target(_), Some(RefuseCode::Oneself)) => attempt.oneself(),
+        let is_target = matches!(goal, Goal::Target(_));
+        for attempt in self.tried_by(&goal, id) {
+            match failure.code {
+                Some(RefuseCode::Oneself) if is_target => attempt.oneself(),
                 _ => attempt.failed(now, failure, rng),
             }
         }
@@ -247,9 +257,7 @@ impl Targets {
         if let Some(target) = self.target_mut(&goal) {
             target.peer = Some(peer);
         }
-        if let Some(attempt) = self.attempt_mut(&goal).filter(|a| a.progress() == Progress::Dialling(id)) {
-            attempt.stand_by(now);
-        }
+        self.tried_by(&goal, id).for_each(|attempt| attempt.stand_by(now));
     }
 
     /// A link to `peer` is up; `dial` led to it. The peer can be dialled at `address` from now on.
@@ -262,15 +270,20 @@ impl Targets {
         address: Option<SocketAddr>,
     ) {
         self.next = None;
-        let goal = dial.and_then(|id| self.dials.remove(&id));
-        if let Some(target) = goal.as_ref().and_then(|goal| self.target_mut(goal)) {
-            target.peer = Some(peer);
-            target.attempt.linked(link);
-        } else if let Some(attempt) = goal.as_ref().and_then(|goal| self.attempt_mut(goal)) {
-            attempt.stand_by(now);
+        let goal = dial.and_then(|id| Some((id, self.dials.remove(&id)?)));
+        if let Some((id, goal)) = &goal {
+            if let Some(target) = self.target_mut(goal) {
+                target.peer = Some(peer);
+                target.attempt.linked(link);
+            } else {
+                self.tried_by(goal, *id).for_each(|attempt| attempt.stand_by(now));
+            }
         }
         let discovered = self.discovered.entry(peer).or_default();
         discovered.lost = false;
+        if goal.is_some() {
+            discovered.worked = address;
+        }
         if let Some(address) = address {
             discovered.add(address, now, &BTreeSet::from([address]));
         }
@@ -367,8 +380,8 @@ impl Targets {
         targets.chain(addresses).collect()
     }
 
-    /// The address that is due next, of all that may be dialled.
-    fn next_address(&self, links: &Links) -> Option<(Instant, PeerName, SocketAddr)> {
+    /// The peer that is due next, of all that may be dialled.
+    fn next_peer(&self, links: &Links) -> Option<(Instant, PeerName)> {
         let under_way = self.discovered.values().filter(|d| d.is_dialling()).count();
         if self.limit > 0 && links.len() + under_way >= self.limit {
             return None;
@@ -378,16 +391,10 @@ impl Targets {
         let idle = |&(&peer, d): &(&PeerName, &Discovered)| {
             self.is_wanted(peer, d, links) && !d.is_dialling() && !is_dialled(peer)
         };
-        // Where a target leads is left to the target.
-        let is_target = |peer, address| {
-            let leads_there = |t: &Target| t.attempt.address == Some(address);
-            self.configured
-                .iter()
-                .any(|t| leads_there(t) && (t.attempt.is_dialling() || t.peer == Some(peer)))
-        };
         let due = |(&peer, d): (&PeerName, &'_ Discovered)| {
-            let free = d.addresses.iter().filter(|&(&address, _)| !is_target(peer, address));
-            free.filter_map(|(&address, attempt)| Some((attempt.due()?, peer, address))).min()
+            let free =
+                d.addresses.iter().filter(|&(&address, _)| !is_target(&self.configured, peer, address));
+            free.filter_map(|(_, attempt)| Some((attempt.due()?, peer))).min()
         };
         self.discovered.iter().filter(idle).filter_map(due).min()
     }
@@ -410,12 +417,21 @@ impl Targets {
         self.configured.iter_mut().find(|t| t.text == *text)
     }
 
-    fn attempt_mut(&mut self, goal: &Goal) -> Option<&mut Attempt> {
-        match goal {
-            Goal::Target(_) => self.target_mut(goal).map(|t| &mut t.attempt),
-            &Goal::Address(peer, address) => address_mut(&mut self.discovered, peer, address),
-        }
+    /// What this dial tries, unless it is tried by another one since.
+    fn tried_by(&mut self, goal: &Goal, id: DialId) -> impl Iterator<Item = &mut Attempt> {
+        let (target, discovered) = match goal {
+            Goal::Target(text) => (self.configured.iter_mut().find(|t| t.text == *text), None),
+            Goal::Addresses(peer) => (None, self.discovered.get_mut(peer)),
+        };
+        let target = target.map(|t| &mut t.attempt).filter(|a| a.progress() == Progress::Dialling(id));
+        target.into_iter().chain(discovered.into_iter().flat_map(move |d| d.tried_by(id)))
     }
+}
+
+/// Whether a target leads to this address, which is left to it.
+fn is_target(configured: &[Target], peer: PeerName, address: SocketAddr) -> bool {
+    let leads_there = |t: &&Target| t.attempt.address == Some(address);
+    configured.iter().filter(leads_there).any(|t| t.attempt.is_dialling() || t.peer == Some(peer))
 }
 
 const fn next_id(last: &mut u64) -> DialId {

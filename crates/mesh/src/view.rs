@@ -45,6 +45,17 @@ pub struct ConnectionView {
     pub target: Option<String>,
 }
 
+/// A peer that we want to be linked to, and cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlinked {
+    /// Which.
+    pub peer: PeerName,
+    /// The neighbour through whom it is reached.
+    pub via: PeerName,
+    /// What the last try to be linked to it met.
+    pub trouble: String,
+}
+
 /// One target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetView {

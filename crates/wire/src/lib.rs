@@ -11,6 +11,7 @@ mod fact;
 mod hops;
 mod in_link;
 mod mapping;
+mod meeting;
 mod message;
 mod name;
 mod parcel;
@@ -29,6 +30,7 @@ pub use in_link::{
     encode_relayed_header, is_relayed_or_group,
 };
 pub use mapping::Mapping;
+pub use meeting::{MeetingShare, MeetingStep};
 pub use message::{
     Hello, MAX_MESSAGE, Message, MessageError, SessionKeyShare, TRANSPORT_TLS, TRANSPORT_UDP, decode_frame,
     encode_frame_header,

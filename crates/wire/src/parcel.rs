@@ -15,7 +15,7 @@ pub const MAX_PARCEL_BODY: usize = 4096;
 pub const MAX_ADDRESSES: usize = 8;
 
 const FIXED: usize = PeerName::LEN + 1;
-const SIGNATURE: usize = 64;
+pub(crate) const SIGNATURE: usize = 64;
 
 /// What a parcel holds (P6.2). Any other number is passed on as it is, and dropped by who it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ impl ParcelKind {
     pub const ANSWER: Self = Self(2);
     /// Where the sender may be reached now: a signed [`AddressUpdate`].
     pub const ADDRESSES: Self = Self(3);
+    /// A step towards a connection that both ends open: a signed [`MeetingShare`](crate::MeetingShare).
+    pub const MEETING: Self = Self(4);
 }
 
 /// A message for a peer that is not a neighbour (P6.1).
@@ -189,7 +191,9 @@ impl AddressUpdate {
 }
 
 /// What is before the signature of a body, read and as it came, and the signature.
-fn signed<'b, T: Decode<'b, ()>>(body: &'b [u8]) -> Result<(T, &'b [u8], &'b [u8; SIGNATURE]), ParcelError> {
+pub(crate) fn signed<'b, T: Decode<'b, ()>>(
+    body: &'b [u8],
+) -> Result<(T, &'b [u8], &'b [u8; SIGNATURE]), ParcelError> {
     let (encoded, signature) = body.split_last_chunk::<SIGNATURE>().ok_or(ParcelError::Short)?;
     let read = minicbor::decode(encoded).map_err(|e| ParcelError::Body(e.to_string()))?;
     Ok((read, encoded, signature))

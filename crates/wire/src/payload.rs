@@ -42,6 +42,15 @@ pub struct PeerFact {
     #[n(6)]
     #[cbor(with = "crate::parcel::addresses_cbor", has_nil)]
     pub addresses: Vec<SocketAddr>,
+    /// Where it accepts links over TCP besides: at one address, or (unspecified) at this port of all its addresses of one family.
+    /// What is no address is passed over.
+    #[n(7)]
+    #[cbor(with = "crate::parcel::addresses_cbor", has_nil)]
+    pub listening: Vec<SocketAddr>,
+    /// Where those reach it who are behind the same NAT.
+    #[n(8)]
+    #[cbor(with = "crate::parcel::addresses_cbor", has_nil)]
+    pub inside: Vec<SocketAddr>,
 }
 
 impl PeerFact {
@@ -219,8 +228,13 @@ mod tests {
         let tcp_only = PeerFact { program: Some("1.0".into()), udp_port: None, ..udp.clone() };
         let addresses = vec!["192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:6783".parse().unwrap()];
         let behind_nat = PeerFact { mapping: Mapping::Dependent, addresses, ..udp.clone() };
+        let further = PeerFact {
+            listening: vec!["[::]:443".parse().unwrap()],
+            inside: vec!["192.168.1.5:6783".parse().unwrap()],
+            ..udp.clone()
+        };
         let lengths = [&udp, &behind_nat].map(|peer| peer.encode().len());
-        for peer in [udp, tcp_only, behind_nat] {
+        for peer in [udp, tcp_only, behind_nat, further] {
             assert_eq!(PeerFact::decode(&peer.encode()), Ok(peer));
         }
         assert_eq!(lengths[1] - lengths[0], 2 + 2 + 14 + 19, "what is not said takes no room");

@@ -1,13 +1,14 @@
 //! What the two ends sign, and what their keys are salted with (P6.2, P6.3).
 
 use aws_lc_rs::digest;
-use wire::{AddressUpdate, DistantShare, PeerName};
+use wire::{AddressUpdate, DistantShare, MeetingShare, PeerName};
 
 use crate::identity::{Identity, verify};
 
 const OFFER: &[u8] = b"weave session offer v1";
 const ANSWER: &[u8] = b"weave session answer v1";
 const ADDRESSES: &[u8] = b"weave addresses v1";
+const MEETING: &[u8] = b"weave meeting v1";
 const SALT: &[u8] = b"weave distant session v1";
 
 /// Who speaks, and to whom. Both are signed, so that a share is of use to nobody else.
@@ -70,6 +71,18 @@ pub(super) fn is_update(key: &[u8; 32], way: Way, encoded: &[u8], signature: &[u
     verify(key, &updated(way, encoded), signature)
 }
 
+/// The body of a parcel with a step towards a meeting.
+pub(super) fn sign_meeting(identity: &Identity, way: Way, share: &MeetingShare) -> Vec<u8> {
+    let encoded = share.encode();
+    let signature = identity.sign(&met(way, &encoded));
+    [&encoded[..], &signature].concat()
+}
+
+/// Whether the holder of `key` took this step.
+pub(super) fn is_meeting(key: &[u8; 32], way: Way, encoded: &[u8], signature: &[u8; 64]) -> bool {
+    verify(key, &met(way, encoded), signature)
+}
+
 /// What stands in the place of a link's exporter (P6.3): both shares as they were signed, so that ends which saw
 /// different ones have different keys.
 pub(super) fn salt(offer: &[u8], answer: &[u8]) -> [u8; 32] {
@@ -82,6 +95,10 @@ fn offered(way: Way, encoded: &[u8]) -> Vec<u8> {
 
 fn updated(way: Way, encoded: &[u8]) -> Vec<u8> {
     [ADDRESSES, &way.source.bytes(), &way.destination.bytes(), encoded].concat()
+}
+
+fn met(way: Way, encoded: &[u8]) -> Vec<u8> {
+    [MEETING, &way.source.bytes(), &way.destination.bytes(), encoded].concat()
 }
 
 fn answered(way: Way, offer: &[u8; 32], encoded: &[u8]) -> Vec<u8> {

@@ -32,6 +32,8 @@ struct Source {
     offer: (u64, u64),
     /// Version of the newest update of its addresses.
     update: (u64, u64),
+    /// Version of its newest step towards a meeting.
+    meeting: (u64, u64),
     /// When all that came would have come, had it come as often as it may.
     level: Instant,
 }
@@ -45,7 +47,12 @@ impl Heard {
         {
             self.sources.remove(&oldest);
         }
-        let source = self.sources.entry(name).or_insert(Source { offer: (0, 0), update: (0, 0), level: now });
+        let source = self.sources.entry(name).or_insert(Source {
+            offer: (0, 0),
+            update: (0, 0),
+            meeting: (0, 0),
+            level: now,
+        });
         let level = source.level.max(now);
         let admitted = level <= now + EVERY * (BURST - 1);
         if admitted {
@@ -65,6 +72,16 @@ impl Heard {
     pub(super) fn updated(&mut self, name: PeerName, version: (u64, u64)) {
         if let Some(source) = self.sources.get_mut(&name) {
             source.update = version;
+        }
+    }
+
+    pub(super) fn newest_meeting(&self, name: PeerName) -> (u64, u64) {
+        self.sources.get(&name).map_or((0, 0), |s| s.meeting)
+    }
+
+    pub(super) fn met(&mut self, name: PeerName, version: (u64, u64)) {
+        if let Some(source) = self.sources.get_mut(&name) {
+            source.meeting = version;
         }
     }
 

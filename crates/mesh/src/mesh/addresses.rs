@@ -7,6 +7,8 @@ use std::time::Instant;
 use wire::{MAX_ADDRESSES, Mapping, PeerName};
 
 use super::Mesh;
+use crate::discovery;
+use crate::targets::is_dialable;
 
 /// Most addresses that a peer is tried at by UDP.
 const MAX_CANDIDATES: usize = 16;
@@ -47,6 +49,28 @@ impl Mesh {
         }
     }
 
+    /// Where we accept links over TCP besides our port; at an unspecified address: at all of that family. Others are told.
+    pub fn set_listening(&mut self, now: Instant, mut addresses: Vec<SocketAddr>) {
+        let is_for_all = |address: &SocketAddr| address.ip().is_unspecified();
+        addresses.retain(|at| is_for_all(at) || is_dialable(at) && !at.ip().is_loopback());
+        addresses.truncate(MAX_ADDRESSES);
+        if self.nat.listening != addresses {
+            self.nat.listening = addresses;
+            self.introduce(now);
+        }
+    }
+
+    /// Our own addresses, where others see those of a NAT: whoever is behind the same one tries them.
+    pub fn set_inside(&mut self, now: Instant, mut addresses: Vec<SocketAddr>) {
+        addresses.retain(is_dialable);
+        addresses.truncate(MAX_ADDRESSES);
+        // Where there is no link for a while they are what they were.
+        if !addresses.is_empty() && self.nat.inside != addresses {
+            self.nat.inside = addresses;
+            self.introduce(now);
+        }
+    }
+
     /// How the NAT in front of us maps our UDP port, as found by [`crate::mapping_of`].
     pub fn set_mapping(&mut self, now: Instant, found: Mapping) {
         if self.nat.set_mapping(now, found) {
@@ -79,9 +103,12 @@ impl Mesh {
             let about = self.facts.links(entry.peer).filter(|back| back.peer == peer);
             seen.extend(about.map(|back| SocketAddr::new(back.address.ip(), port)));
         }
+        let fact = self.facts.peer(peer).unwrap_or_default();
+        let inside = discovery::inside(&self.facts, self.config.name, peer, &fact);
+        let inside = inside.iter().map(|address| SocketAddr::new(address.ip(), port)).collect::<Vec<_>>();
         let mut candidates = Vec::new();
-        for &address in told.iter().chain(self.facts.addresses(peer)).chain(&seen) {
-            if !candidates.contains(&address) && candidates.len() < MAX_CANDIDATES {
+        for &address in told.iter().chain(&inside).chain(&fact.addresses).chain(&seen) {
+            if is_dialable(&address) && !candidates.contains(&address) && candidates.len() < MAX_CANDIDATES {
                 candidates.push(address);
             }
         }

@@ -20,6 +20,11 @@ impl Mesh {
     /// A link came up: news go over it from now on, and its ends compare what they hold.
     pub(super) fn gossip_with(&mut self, now: Instant, link: LinkId, peer: PeerName) {
         self.gossip.link_up(now, link, self.config.name < peer);
+        let dialled = self.links.get(link).is_some_and(|link| link.outbound);
+        if dialled && self.gossip.is_superfluous(now, link) {
+            self.counters.pruned += 1;
+            self.send_gossip(link, Message::Prune);
+        }
         self.compare_first(now, link);
     }
 

@@ -106,6 +106,10 @@ impl Mesh {
                 let linked = self.links.has_peer(name);
                 self.distant.hear_update(now, from, linked, &parcel.body)
             }
+            ParcelKind::MEETING => {
+                let linked = self.links.has_peer(name);
+                self.distant.hear_meeting(now, from, linked, &parcel.body, &mut self.rng)
+            }
             _ => Err(Dropped::Malformed),
         };
         let counter = match taken {
@@ -120,7 +124,7 @@ impl Mesh {
         self.send_parcels();
     }
 
-    fn send_parcels(&mut self) {
+    pub(super) fn send_parcels(&mut self) {
         while let Some(outgoing) = self.distant.poll_outgoing() {
             let to = outgoing.to;
             let mut hops = self.way_to(to).unwrap_or_default();

@@ -96,6 +96,7 @@ impl Mesh {
     pub(super) fn forget_peer(&mut self, name: PeerName) {
         self.facts.remove(name);
         self.reach.forget(name);
+        self.found.absences = std::sync::OnceLock::new();
         self.targets.forget_peer(name);
         self.distant.forget(name);
         self.actions.push_back(Action::PeerGone(name));

@@ -143,11 +143,6 @@ impl Mesh {
         let lines = self.facts.lines(buckets);
         self.send_gossip(to, Message::Digest(Digest::Lines { answer, buckets, lines }));
     }
-
-    /// Keeps those who are out of reach out of it, so that hearsay does not revive the dead.
-    pub(super) fn withhold(&mut self, now: Instant) {
-        self.facts.withhold(self.reach.withheld(now));
-    }
 }
 
 fn differing(theirs: &[u64; BUCKETS], ours: &[u64; BUCKETS]) -> u64 {

@@ -1,6 +1,7 @@
 //! What the mesh tells people.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use wire::{LinkEntry, MAX_HOPS, PeerName, Uid};
@@ -21,10 +22,15 @@ impl Mesh {
     /// The links that are up, what is being tried, and who was turned away of late.
     pub fn connections(&self, now: Instant) -> Vec<ConnectionView> {
         let until = |at: Instant| at.saturating_duration_since(now);
+        // Where only a proxy knows the address, what the operator wrote tells more.
+        let address = |target: Option<&str>, address: SocketAddr| match target {
+            Some(target) if address.ip().is_unspecified() => target.to_owned(),
+            _ => address.to_string(),
+        };
         let links = self.links.iter().map(|(id, link)| ConnectionView {
             link: Some(id),
             outbound: link.outbound,
-            address: link.address.to_string(),
+            address: address(self.targets.target_of(id, link.peer), link.address),
             state: ConnectionState::Established,
             peer: Some((link.peer, self.nickname(link.peer))),
             rtt: link.rtt(),
@@ -84,13 +90,12 @@ impl Mesh {
     }
 
     /// What someone must look after, in words: copied identities and names used twice, each with the way out, and peers that
-    /// we cannot be linked to, each with the reason.
+    /// are too far away.
     pub fn warnings(&self) -> Vec<String> {
         let own = self.warnings.texts();
         let known: BTreeSet<Subject> = own.map(|(subject, _)| subject).collect();
         let mut texts: Vec<_> = self.warnings.texts().map(|(_, text)| text.to_owned()).collect();
         texts.extend(self.conflicts_seen_by_others(&known));
-        texts.extend(self.unlinked());
         texts.extend(self.too_far());
         texts
     }

@@ -6,11 +6,15 @@ use std::time::Instant;
 
 use wire::PeerName;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Progress};
 use crate::links::Links;
+use crate::mesh::DialId;
+use crate::nat::is_private;
 
 /// Most addresses kept of one peer: a host with more ways to it is found by the first eight.
 const MAX_ADDRESSES: usize = 8;
+/// Ports below are those of well-known services (RFC 6335 section 6).
+const PRIVILEGED: u16 = 1024;
 
 #[derive(Debug)]
 pub(super) struct Target {
@@ -25,6 +29,8 @@ pub(super) struct Target {
 #[derive(Debug, Default)]
 pub(super) struct Discovered {
     pub(super) addresses: BTreeMap<SocketAddr, Attempt>,
+    /// The one that led to a link last.
+    pub(super) worked: Option<SocketAddr>,
     pub(super) reachable: bool,
     /// A link to it is wanted.
     pub(super) wanted: bool,
@@ -36,7 +42,7 @@ pub(super) struct Discovered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Goal {
     Target(String),
-    Address(PeerName, SocketAddr),
+    Addresses(PeerName),
 }
 
 impl Target {
@@ -70,19 +76,39 @@ impl Discovered {
     pub(super) fn is_dialling(&self) -> bool {
         self.addresses.values().any(Attempt::is_dialling)
     }
-}
 
-pub(super) fn address_mut(
-    discovered: &mut BTreeMap<PeerName, Discovered>,
-    peer: PeerName,
-    address: SocketAddr,
-) -> Option<&mut Attempt> {
-    discovered.get_mut(&peer)?.addresses.get_mut(&address)
+    /// Begins a try at all addresses but those that `is_left` or that only a change on one of the hosts can mend, and gives
+    /// them in the order to be tried in: the one that worked; those in this network; the usual ports before those that are there for
+    /// firewalls which let nothing else out.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        id: DialId,
+        is_left: impl Fn(SocketAddr) -> bool,
+    ) -> Vec<SocketAddr> {
+        let mut begun = Vec::new();
+        for (&address, attempt) in &mut self.addresses {
+            let is_due = attempt.due().is_some_and(|at| at <= now || !attempt.is_final());
+            if is_due && !is_left(address) {
+                attempt.begin(now, id);
+                begun.push(address);
+            }
+        }
+        begun.sort_by_key(|address| {
+            (Some(*address) != self.worked, !is_private(address.ip()), address.port() < PRIVILEGED, *address)
+        });
+        begun
+    }
+
+    /// What this dial tries.
+    pub(super) fn tried_by(&mut self, id: DialId) -> impl Iterator<Item = &mut Attempt> {
+        self.addresses.values_mut().filter(move |attempt| attempt.progress() == Progress::Dialling(id))
+    }
 }
 
 /// Whether an address that someone else told us can mean anything here. A link-local one (RFC 4291 section 2.5.6)
 /// belongs to an interface of the host that told it.
-pub(super) fn is_dialable(address: &SocketAddr) -> bool {
+pub(crate) fn is_dialable(address: &SocketAddr) -> bool {
     let ip = address.ip();
     let is_link_local = match ip {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
@@ -106,6 +132,26 @@ mod tests {
             heard.iter().for_each(|&a| discovered.add(a, start(), heard));
         }
         assert_eq!(discovered.addresses.into_keys().collect::<BTreeSet<_>>(), new);
+    }
+
+    #[test]
+    fn what_worked_goes_first_then_this_network_then_the_usual_ports() {
+        let mut discovered = Discovered::default();
+        let of = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let all = of(&["203.0.113.9:443", "203.0.113.9:6783", "192.168.1.9:6783", "[2001:db8::9]:6783"]);
+        for address in &all {
+            discovered.add(*address, start(), &all.iter().copied().collect());
+        }
+        let usual = of(&["192.168.1.9:6783", "203.0.113.9:6783", "[2001:db8::9]:6783", "203.0.113.9:443"]);
+        assert_eq!(discovered.begin(start(), DialId(1), |_| false), usual);
+        assert_eq!(discovered.begin(start(), DialId(2), |_| false), [], "all are being tried");
+        discovered.tried_by(DialId(1)).for_each(|attempt| attempt.stand_by(start()));
+        discovered.worked = Some(all[0]);
+        let left = usual[1];
+        assert_eq!(
+            discovered.begin(start(), DialId(3), |address| address == left),
+            [all[0], usual[0], usual[2]]
+        );
     }
 
     #[test]

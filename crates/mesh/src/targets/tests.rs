@@ -49,7 +49,10 @@ impl Rig {
         let begun = self.targets.poll_dials(self.at(ms), &self.links);
         let text = |to| match to {
             DialTo::Target(text) => text,
-            DialTo::Address { address, expect } => format!("{address} {}", expect.bytes()[5]),
+            DialTo::Addresses { addresses, expect } => {
+                let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                format!("{} {}", addresses.join(" "), expect.bytes()[5])
+            }
         };
         begun.into_iter().map(|(id, to)| (id, text(to))).collect()
     }
@@ -198,13 +201,23 @@ fn nobody_is_dialled_who_is_out_of_reach_or_linked_or_when_discovery_is_off() {
 }
 
 #[test]
-fn the_addresses_of_a_peer_are_tried_one_after_the_other() {
+fn the_addresses_of_a_peer_are_tried_side_by_side_and_the_one_that_worked_is_the_first_from_then_on() {
     let mut rig = Rig::new(0);
     rig.discover(0, &[9], &[(9, 10), (9, 11), (9, 12)]);
     let first = rig.dials(0);
-    assert_eq!(texts(&first), ["10.0.0.10:6783 9"]);
+    assert_eq!(texts(&first), ["10.0.0.10:6783 10.0.0.11:6783 10.0.0.12:6783 9"]);
     rig.fail(1, first[0].0, None);
-    assert_eq!(texts(&rig.dials(1)), ["10.0.0.11:6783 9"]);
+    assert_eq!(rig.dials(500), [], "all of them wait");
+    assert!(rig.targets.is_tried_in_vain(rig.at(500), name(9), Duration::from_secs(2)));
+    let (second, texts) = rig.dials(5000).remove(0);
+    assert_eq!(texts, "10.0.0.10:6783 10.0.0.11:6783 10.0.0.12:6783 9");
+    let now = rig.at(5001);
+    rig.links.add(now, LinkId(1), &crate::mesh::LinkUp { peer: name(9), ..link_up(9, true) }, (name(9), 0));
+    rig.targets.link_up(now, LinkId(1), Some(second), name(9), Some(address(12)));
+    rig.lose(100_000, 1, 9, 90, None);
+    rig.discover(100_100, &[9], &[(9, 10), (9, 11), (9, 12)]);
+    let again = rig.dials(100_100);
+    assert_eq!(again[0].1, "10.0.0.12:6783 10.0.0.10:6783 10.0.0.11:6783 9");
 }
 
 #[test]

@@ -371,7 +371,10 @@ impl Net {
         self.hosts[from].dials.push((self.now, to.clone()));
         let address = match to {
             DialTo::Target(text) => text.parse().ok(),
-            DialTo::Address { address, .. } => Some(address),
+            DialTo::Addresses { addresses, .. } => {
+                let lives = |to: &&SocketAddr| self.hosts.iter().any(|h| h.address == **to && h.alive);
+                addresses.iter().find(lives).or(addresses.first()).copied()
+            }
         };
         let (at, run) = (self.later(), self.hosts[from].run);
         match address {
@@ -442,6 +445,7 @@ impl Net {
             outbound: end == 0,
             dial: me.dial,
             dialler_nonce: c.nonce,
+            way: mesh::LinkWay::Direct,
         }
     }
 

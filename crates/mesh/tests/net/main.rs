@@ -14,3 +14,4 @@ mod joining;
 mod limits;
 mod losing;
 mod many;
+mod meeting;
