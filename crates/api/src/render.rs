@@ -225,6 +225,7 @@ fn info(connection: &ConnectionReport) -> String {
     parts.extend(connection.mtu.map(|mtu| format!("mtu={mtu}")));
     parts.extend(connection.rtt_micros.map(|micros| format!("rtt={}", milliseconds(micros))));
     parts.extend(connection.encryption.as_ref().map(|cipher| format!("cipher={cipher}")));
+    parts.extend(connection.via.as_ref().map(|via| format!("via {via}")));
     parts.extend(connection.reason.as_ref().map(|reason| format!("({reason})")));
     parts.extend(connection.no_trains.as_ref().map(|why| format!("(no trains: {why})")));
     let retry = connection.retry_in_secs.map(|secs| format!("retry in {secs}s"));
@@ -338,6 +339,7 @@ mod tests {
             reason: None,
             rtt_micros: Some(12_345),
             mtu: None,
+            via: Some("simultaneous open".into()),
             ..router.connections[0].clone()
         });
         router.connections.push(ConnectionReport {
@@ -350,7 +352,7 @@ mod tests {
         let expected = "\
 -> 198.18.0.2:6783       established encrypted   udp    7a:00:00:00:00:02(host2) mtu=1376 rtt=0.42ms cipher=AES-256-GCM (a full-size probe was answered)
 -> nowhere:6783          failed      the name does not resolve, retry in 12s
-<- [fd00::2]:40000       pending     encrypted   tls    7a:00:00:00:00:02(host2) rtt=12.3ms cipher=AES-256-GCM
+<- [fd00::2]:40000       pending     encrypted   tls    7a:00:00:00:00:02(host2) rtt=12.3ms cipher=AES-256-GCM via simultaneous open
 -> 198.18.0.9:6783       connecting
 ";
         assert_eq!(connections(&router), expected);

@@ -154,6 +154,9 @@ pub struct ConnectionReport {
     pub reason: Option<String>,
     /// The cipher, for example `AES-256-GCM`.
     pub encryption: Option<String>,
+    /// What the link goes by where one end did not just dial the other: a proxy, or a connection that both ends opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Whether the peer proved that it knows a password.
     pub authenticated: bool,
     /// Largest frame payload the path carries in one piece, in bytes.

@@ -1,6 +1,8 @@
 //! Why frames to one peer take the way they take: the whole story, for `weave why`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,12 @@ pub struct WhyReport {
     /// What NATs in front of both hosts mean for the direct way, where it does not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nat: Option<String>,
+    /// How opening a connection from both ends at once goes, where it was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meeting: Option<String>,
+    /// What else is known of the path over UDP: doubts, losses, since when; one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
     /// How frames changed their way, the latest first.
     pub changes: Vec<ChangeReport>,
 }
@@ -89,7 +97,8 @@ pub fn why(report: &WhyReport) -> String {
             let rtt = one.rtt_micros.map(|micros| format!(", round trip {}", milliseconds(micros)));
             let mtu = one.mtu.map(|mtu| format!(", MTU {mtu}")).unwrap_or_default();
             let cipher = one.encryption.as_deref().unwrap_or_default();
-            say(format!("    at {}{}{mtu}, {cipher}", one.address, rtt.unwrap_or_default()));
+            let via = one.via.as_ref().map(|via| format!(" via {via}")).unwrap_or_default();
+            say(format!("    at {}{via}{}{mtu}, {cipher}", one.address, rtt.unwrap_or_default()));
             if let Some(reason) = &one.no_trains {
                 say(format!("    one datagram at a time: {reason}"));
             }
@@ -122,19 +131,27 @@ pub fn why(report: &WhyReport) -> String {
     for one in &report.seen {
         say(format!("  this host is seen at {} by {}", one.address, peer(&one.by.name, &one.by.nickname)));
     }
-    if let [first, others @ ..] = &report.seen[..]
-        && others.iter().any(|one| one.address != first.address)
-    {
+    if is_mapped_anew(&report.seen) {
         say("    a NAT in front of it gives each peer another address: to be reached directly, others must be reachable themselves".into());
     }
-    for text in report.port_mapping.iter().chain(&report.nat) {
+    for text in report.port_mapping.iter().chain(&report.nat).chain(&report.meeting) {
         say(format!("  {text}"));
+    }
+    for text in &report.path {
+        say(format!("  UDP: {text}"));
     }
     for one in &report.changes {
         let name = |t: Option<Transport>| t.map_or_else(|| "nothing".to_owned(), |t| t.to_string());
         say(format!("  {} s ago from {} to {}: {}", one.secs_ago, name(one.from), name(one.to), one.reason));
     }
     page
+}
+
+/// Whether two see this host at the same address and at different ports.
+fn is_mapped_anew(seen: &[SeenReport]) -> bool {
+    let mut ports = BTreeMap::new();
+    let seen = seen.iter().filter_map(|one| one.address.parse::<SocketAddr>().ok());
+    seen.into_iter().any(|at| *ports.entry(at.ip()).or_insert(at.port()) != at.port())
 }
 
 #[cfg(test)]
@@ -157,6 +174,8 @@ mod tests {
                 .into(),
             port_mapping: Some("the router maps no port".into()),
             nat: Some("both are behind NATs".into()),
+            path: vec!["lost 2 % of 300 records in the seconds before 4 s ago".into()],
+            meeting: Some("TCP opened by both ends at once failed 2 times".into()),
             changes: vec![ChangeReport {
                 secs_ago: 9,
                 from: None,
@@ -180,6 +199,8 @@ mod tests {
     a NAT in front of it gives each peer another address: to be reached directly, others must be reachable themselves
   the router maps no port
   both are behind NATs
+  TCP opened by both ends at once failed 2 times
+  UDP: lost 2 % of 300 records in the seconds before 4 s ago
   9 s ago from nothing to relay: keys were agreed on
 ";
         assert_eq!(why(&report()), expected);
@@ -187,7 +208,8 @@ mod tests {
 
     #[test]
     fn the_story_of_a_neighbour() {
-        let neighbour = sample::report().router.connections[0].clone();
+        let mut neighbour = sample::report().router.connections[0].clone();
+        neighbour.via = Some("proxy 192.0.2.1:3128".into());
         let report = WhyReport {
             connections: vec![neighbour],
             route: None,
@@ -195,15 +217,28 @@ mod tests {
             seen: Vec::new(),
             port_mapping: None,
             nat: None,
+            meeting: None,
+            path: Vec::new(),
             changes: Vec::new(),
             ..report()
         };
         let expected = "\
 7a:00:00:00:00:03(host3)
   frames go over udp: a full-size probe was answered
-    at 198.18.0.2:6783, round trip 0.42ms, MTU 1376, AES-256-GCM
+    at 198.18.0.2:6783 via proxy 192.0.2.1:3128, round trip 0.42ms, MTU 1376, AES-256-GCM
 ";
         assert_eq!(why(&report), expected);
+    }
+
+    #[test]
+    fn a_nat_that_maps_anew_shows_in_the_ports_of_one_address() {
+        let by = sample::report().router.routes[0].hops[0].clone();
+        let seen = |addresses: [&str; 2]| {
+            addresses.map(|address| SeenReport { address: address.into(), by: by.clone() })
+        };
+        assert!(is_mapped_anew(&seen(["203.0.113.7:1", "203.0.113.7:2"])));
+        assert!(!is_mapped_anew(&seen(["203.0.113.7:1", "203.0.113.7:1"])));
+        assert!(!is_mapped_anew(&seen(["203.0.113.7:4000", "10.0.0.2:6783"])), "from inside");
     }
 
     #[test]

@@ -6,17 +6,18 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use mesh::{DialId, DialTo};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use transport_tls::{Dialled, Endpoint, Established, Expect, Turn};
+use transport_tls::{Dialled, Endpoint, Established, Expect, Progress, Turn};
 use wire::{PeerName, RefuseCode};
 
 use crate::connect::{self, ADDRESS_GAP, race};
 use crate::core::Input;
+use crate::narrow::{self, Narrow};
 use crate::proxy::{self, HttpProxy, Proxy};
 use crate::target;
 
@@ -31,6 +32,7 @@ pub(crate) type Pins = BTreeMap<SocketAddr, [u8; 32]>;
 pub(crate) struct Dialler {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) proxy: Option<Arc<Proxy>>,
+    pub(crate) narrow: Arc<Narrow>,
     pub(crate) default_port: u16,
     pub(crate) inputs: mpsc::Sender<Input>,
 }
@@ -54,14 +56,14 @@ impl Dialler {
     }
 
     fn start(&self, id: DialId, to: &DialTo, pins: Pins) -> Result<Dial<'_>, Failed> {
-        let (host, port, name) = match to {
+        let (place, name) = match to {
             DialTo::Target(target) => {
                 let (host, port) = target::parse(target, self.default_port).map_err(Failed::because)?;
-                (host, port, None)
+                (Place::Named { host, port, found: OnceLock::new() }, None)
             }
-            DialTo::Address { address, expect } => (address.ip().to_string(), address.port(), Some(*expect)),
+            DialTo::Addresses { addresses, expect } => (Place::Known(addresses.clone()), Some(*expect)),
         };
-        Ok(Dial { dialler: self, id, host, port, name, pins, turn: Turn::new(), found: OnceLock::new() })
+        Ok(Dial { dialler: self, id, place, name, pins, turn: Turn::new() })
     }
 
     async fn tell_address(&self, id: DialId, address: SocketAddr) {
@@ -83,8 +85,14 @@ impl Failed {
         Self { reason: reason.to_string(), code: None }
     }
 
-    /// One reason out of those of several ways. Where one end refused, the other ways do not matter.
-    fn of(all: Vec<Self>) -> Self {
+    /// One reason out of those of several ways. Where one end refused, the other ways do not matter; that somebody else is at one of
+    /// several addresses tells nothing about the others.
+    fn of(mut all: Vec<Self>) -> Self {
+        let elsewhere =
+            |failed: &Self| matches!(failed.code, Some(RefuseCode::WrongPeer | RefuseCode::Oneself));
+        if !all.iter().all(elsewhere) {
+            all.retain(|failed| !elsewhere(failed));
+        }
         let code = all.iter().find_map(|failed| failed.code);
         let mut reasons = Vec::new();
         for failed in all {
@@ -96,55 +104,110 @@ impl Failed {
     }
 }
 
+/// Where a dial goes.
+enum Place {
+    /// What the operator named.
+    Named {
+        host: String,
+        port: u16,
+        /// Its addresses, once they are known here.
+        found: OnceLock<Vec<SocketAddr>>,
+    },
+    /// Where others say that the peer is, the likeliest first.
+    Known(Vec<SocketAddr>),
+}
+
 /// One dial, with all its ways.
 struct Dial<'a> {
     dialler: &'a Dialler,
     id: DialId,
-    host: String,
-    port: u16,
+    place: Place,
     name: Option<PeerName>,
     pins: Pins,
     turn: Turn,
-    /// The addresses of the host, once they are known here.
-    found: OnceLock<Vec<SocketAddr>>,
 }
 
 impl Dial<'_> {
     async fn run(&self) -> Result<Established, Failed> {
-        let proxy = self.dialler.proxy.as_ref().and_then(|proxy| proxy.towards(&self.host, self.port));
-        let Some(proxy) = proxy else { return self.directly().await };
-        let ways: [BoxFuture<'_, _>; 2] = [Box::pin(self.directly()), Box::pin(self.through(proxy))];
+        let through = self.through_proxy();
+        if through.is_empty() {
+            return self.directly().await;
+        }
+        let through = async { race(through, ADDRESS_GAP).await.map_err(Failed::of) };
+        let ways: [BoxFuture<'_, _>; 2] = [Box::pin(self.directly()), Box::pin(through)];
         race(ways, PROXY_GAP).await.map_err(Failed::of)
     }
 
     async fn directly(&self) -> Result<Established, Failed> {
-        let found = target::addresses(&self.host, self.port).await.map_err(Failed::because)?;
-        let found = self.found.get_or_init(|| found);
+        let addresses = match &self.place {
+            Place::Named { host, port, found } => {
+                let addresses = target::addresses(host, *port).await.map_err(Failed::because)?;
+                connect::interleaved(found.get_or_init(|| addresses))
+            }
+            Place::Known(addresses) => addresses.clone(),
+        };
         let to = |address| -> BoxFuture<'_, _> { Box::pin(self.to(address)) };
-        let ways: Vec<_> = connect::interleaved(found).into_iter().map(to).collect();
+        let ways: Vec<_> = addresses.into_iter().map(to).collect();
         race(ways, ADDRESS_GAP).await.map_err(Failed::of)
+    }
+
+    /// The ways through the proxy, if one is to be used.
+    fn through_proxy(&self) -> Vec<BoxFuture<'_, Result<Established, Failed>>> {
+        let Some(proxy) = &self.dialler.proxy else { return Vec::new() };
+        let way = |host: String, port| -> Option<BoxFuture<'_, _>> {
+            let server = proxy.towards(&host, port)?;
+            Some(Box::pin(self.through(server, host, port)))
+        };
+        match &self.place {
+            Place::Named { host, port, .. } => way(host.clone(), *port).into_iter().collect(),
+            Place::Known(addresses) => {
+                addresses.iter().filter_map(|to| way(to.ip().to_string(), to.port())).collect()
+            }
+        }
     }
 
     async fn to(&self, address: SocketAddr) -> Result<Established, Failed> {
         self.dialler.tell_address(self.id, address).await;
+        let (known, begun) = (&self.dialler.narrow, Instant::now());
+        if known.is_known(begun, address.ip()) {
+            return self.with_short_segments(address).await;
+        }
         let tcp = connect::to(address).await.map_err(Failed::because)?;
-        self.shake_hands(tcp, address, None).await
+        let (patience, progress) = (narrow::patience(begun.elapsed()), Progress::default());
+        let hold = narrow::hold(&tcp);
+        let full = self.shake_hands(tcp, address, None, Some(&progress));
+        let short = self.with_short_segments(address);
+        let (established, is_short) = narrow::beside(full, progress.stalled(patience), short).await?;
+        if is_short {
+            tracing::info!(%address, "long packets vanish on the way: TCP with short segments gets through");
+            known.note(Instant::now(), address.ip());
+            hold.iter().for_each(narrow::reset);
+        }
+        Ok(established)
     }
 
-    async fn through(&self, proxy: &HttpProxy) -> Result<Established, Failed> {
-        let tcp = proxy::open(proxy, &self.host, self.port).await.map_err(Failed::because)?;
-        let beyond = self.beyond();
-        self.shake_hands(tcp, beyond, Some(beyond)).await.map_err(|failed| Failed {
+    async fn with_short_segments(&self, address: SocketAddr) -> Result<Established, Failed> {
+        let tcp = narrow::connect(address).await.map_err(Failed::because)?;
+        self.shake_hands(tcp, address, None, None).await
+    }
+
+    async fn through(&self, proxy: &HttpProxy, host: String, port: u16) -> Result<Established, Failed> {
+        let tcp = proxy::open(proxy, &host, port).await.map_err(Failed::because)?;
+        let beyond = self.beyond(&host, port);
+        self.shake_hands(tcp, beyond, Some(beyond), None).await.map_err(|failed| Failed {
             reason: format!("through the proxy {proxy}: {}", failed.reason),
             ..failed
         })
     }
 
     /// Where the proxy leads, as far as that is known here: frames may reach it over UDP.
-    fn beyond(&self) -> SocketAddr {
-        let found = self.found.get().and_then(|found| found.first());
-        let ip = self.host.parse().ok().or(found.map(SocketAddr::ip));
-        SocketAddr::new(ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), self.port)
+    fn beyond(&self, host: &str, port: u16) -> SocketAddr {
+        let found = match &self.place {
+            Place::Named { found, .. } => found.get().and_then(|found| found.first()),
+            Place::Known(_) => None,
+        };
+        let ip = host.parse().ok().or(found.map(SocketAddr::ip));
+        SocketAddr::new(ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port)
     }
 
     async fn shake_hands(
@@ -152,9 +215,10 @@ impl Dial<'_> {
         tcp: TcpStream,
         address: SocketAddr,
         beyond_proxy: Option<SocketAddr>,
+        progress: Option<&Progress>,
     ) -> Result<Established, Failed> {
         let expect = Expect { public_key: self.pins.get(&address).copied(), name: self.name };
-        let dialled = Dialled { expect, beyond_proxy, turn: Some(&self.turn) };
+        let dialled = Dialled { expect, beyond_proxy, turn: Some(&self.turn), progress };
         let established = self.dialler.endpoint.dial_one_of(tcp, dialled).await;
         established.map_err(|e| Failed { reason: e.to_string(), code: e.code() })
     }

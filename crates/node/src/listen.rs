@@ -62,6 +62,16 @@ impl fmt::Display for ListenAddr {
 }
 
 impl ListenAddr {
+    /// As others are told (P5.4): all addresses of a family are written as its unspecified one.
+    pub(crate) fn stated(self) -> impl Iterator<Item = SocketAddr> {
+        let all: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let ips = match self.ip {
+            Some(ip) => [Some(ip), None],
+            None => all.map(Some),
+        };
+        ips.into_iter().flatten().map(move |ip| SocketAddr::new(ip, self.port))
+    }
+
     /// Listens there. `::` stands for IPv6 alone.
     pub(crate) fn listen(self) -> io::Result<TcpListener> {
         match self.ip {
@@ -187,6 +197,19 @@ mod tests {
             "host:443",
         ] {
             assert_eq!(text.parse::<ListenAddr>(), Err(ListenAddrError), "{text}");
+        }
+    }
+
+    #[test]
+    fn others_are_told_of_one_address_or_of_all_of_a_family() {
+        for (text, stated) in [
+            ("*:443", &["0.0.0.0:443", "[::]:443"][..]),
+            ("0.0.0.0:443", &["0.0.0.0:443"]),
+            ("[::]:443", &["[::]:443"]),
+            ("198.18.0.1:443", &["198.18.0.1:443"]),
+        ] {
+            let listen: ListenAddr = text.parse().unwrap();
+            assert_eq!(listen.stated().map(|a| a.to_string()).collect::<Vec<_>>(), stated, "{text}");
         }
     }
 

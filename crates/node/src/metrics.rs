@@ -97,6 +97,9 @@ fn path(path: &PathReport) {
         labels.push(("reason", (*reason).to_owned()));
         counter!("weave_path_trains_switched_off_total", &labels).absolute(*n);
     }
+    if let Some(doubts) = path.doubts {
+        counter!("weave_path_doubts_total", &peer).absolute(doubts);
+    }
     if let Some(rtt) = path.rtt {
         gauge!("weave_peer_rtt_seconds", &labels()).set(rtt.as_secs_f64());
     }
@@ -140,8 +143,8 @@ fn mesh(core: &CoreReport) {
     ] {
         counter!("weave_session_offers_total", "outcome" => outcome).absolute(n);
     }
-    for ((from, to), n) in &core.changes {
-        counter!("weave_path_changes_total", "from" => *from, "to" => *to).absolute(*n);
+    for ((from, to, reason), n) in &core.changes {
+        counter!("weave_path_changes_total", "from" => *from, "to" => *to, "reason" => *reason).absolute(*n);
     }
     for (action, n) in core.acted {
         counter!("weave_too_long_total", "action" => action).absolute(n);

@@ -1,9 +1,10 @@
-//! The threads of the data path: what the TAP has goes to peers, what the UDP socket has goes to the TAP.
+//! The threads of the data path: what the TAP has goes to peers, what the UDP socket and quiet links have goes to the TAP.
 //!
-//! One thread, the *leader*, does both for as long as it can. Waking a thread that sleeps costs more than most frames do, and what
-//! it would be woken for is often the answer to what the leader has just delivered: it is awake, and looks. Only where both sides
-//! keep it busy it calls the *helper*, which takes over the TAP until that has been silent for a while. At any time one thread
-//! reads the TAP, and hands it over with nothing in between, so a flow keeps its order.
+//! One thread, the *leader*, does all of it for as long as it can. Waking a thread that sleeps costs more than most frames do, and
+//! what it would be woken for is often the answer to what the leader has just delivered: it is awake, and looks. Only where two
+//! sides keep it busy it gives work away: links to tasks of their own, or else the TAP to the *helper*, which keeps it until it
+//! has been silent for a while. At any time one thread reads the TAP or a link, and hands it over with nothing in between, so a
+//! flow keeps its order.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
@@ -18,12 +19,13 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use packet::{MAX_FRAME, SuperFrame, VnetHdr};
 use router::Forwarder;
 use transport::{Drop as Dropped, Outbox};
+use transport_tls::Receiver as Links;
 use transport_udp::Receiver;
 
 /// Frames read before what was sealed is sent, if the TAP does not run dry earlier. Bounds how long the first waits.
 const FRAMES_A_BATCH: usize = 64;
-/// Turns in a row in which both sides had something, after which the leader calls the helper. A question and its answer make
-/// one or two.
+/// Turns in a row in which two sides had something, after which the leader gives work away. A question and its answer make one or
+/// two.
 const BUSY_TURNS: u32 = 8;
 /// How long the TAP is silent before the helper gives it back, in milliseconds.
 const HELP_MS: u8 = 10;
@@ -43,6 +45,7 @@ impl Pump {
         tap: &Arc<Tap>,
         forwarder: &Arc<Forwarder>,
         receiver: Option<Receiver>,
+        links: Links,
     ) -> io::Result<Self> {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
         let stop = Arc::new(AtomicBool::new(false));
@@ -59,7 +62,7 @@ impl Pump {
         let help = helper.thread().clone();
         pump.helper = Some(helper);
         let for_leader = common();
-        let leader = move || for_leader.lead(receiver, &help);
+        let leader = move || for_leader.lead(receiver, links, &help);
         pump.leader = Some(thread::Builder::new().name("pump".into()).spawn(leader)?);
         Ok(pump)
     }
@@ -90,32 +93,42 @@ struct Common {
 }
 
 impl Common {
-    fn lead(mut self, mut receiver: Option<Receiver>, helper: &thread::Thread) {
-        let mut busy = 0;
+    fn lead(mut self, mut receiver: Option<Receiver>, mut links: Links, helper: &thread::Thread) {
+        // Turns in which both the TAP and the UDP socket had something, in a row; and those in which links had something beside
+        // another side, since the last sleep.
+        let (mut busy, mut crowded) = (0, 0);
         while !self.stop.load(Ordering::Acquire) {
             let received = receiver.as_mut().is_some_and(Receiver::turn);
+            let linked = links.turn();
             let helped = self.helping.load(Ordering::Acquire);
             let read = !helped && self.reader.batch();
             busy = if received && read { busy + 1 } else { 0 };
-            if busy == BUSY_TURNS {
+            if linked > 0 && usize::from(received) + linked + usize::from(read) > 1 {
+                crowded += 1;
+            }
+            if crowded == BUSY_TURNS {
+                (busy, crowded) = (0, 0);
+                links.share();
+            } else if busy == BUSY_TURNS {
                 busy = 0;
                 self.helping.store(true, Ordering::Release);
                 helper.unpark();
-            } else if !received && !read {
-                self.wait(receiver.as_ref(), helped);
+            } else if !received && linked == 0 && !read {
+                crowded = 0;
+                self.wait(receiver.as_ref(), &links, helped);
             }
         }
     }
 
     /// Sleeps until there is something to do.
-    fn wait(&self, receiver: Option<&Receiver>, helped: bool) {
+    fn wait(&self, receiver: Option<&Receiver>, links: &Links, helped: bool) {
         let fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
         // poll(2) passes over a descriptor in which no event was asked for, but for errors: so the places stay the same.
         let tap =
             PollFd::new(self.reader.tap.as_fd(), if helped { PollFlags::empty() } else { PollFlags::POLLIN });
         let own = self.wake.as_fd();
         let [socket, news] = receiver.map_or([own; 2], Receiver::fds);
-        let mut fds = [fd(own), tap, fd(socket), fd(news)];
+        let mut fds = [fd(own), tap, fd(socket), fd(news), fd(links.fd())];
         // An interrupted poll is as good as a finished one.
         let _ = poll(&mut fds, PollTimeout::NONE);
         let is = |i: usize, flag| fds[i].revents().is_some_and(|r| r.contains(flag));
@@ -124,6 +137,9 @@ impl Common {
         }
         if let Some(receiver) = receiver.filter(|_| is(3, PollFlags::POLLIN)) {
             receiver.heard();
+        }
+        if let Some(receiver) = receiver.filter(|_| is(2, PollFlags::POLLERR)) {
+            receiver.troubled();
         }
         if is(1, PollFlags::POLLERR) {
             // The device is gone or down; the control side notices, this thread only must not spin.

@@ -1,12 +1,15 @@
 //! Where this host may be reached over UDP, what a NAT in front of it does, and who is told.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use mesh::Mesh;
 use portmap::{Mapped, State};
 use wire::PeerName;
 
 use super::{Core, Distant, Neighbour};
+use crate::TransportChoice;
 
 impl Core {
     /// Tells others of what happened to paths since the last turn.
@@ -41,12 +44,24 @@ impl Core {
         let seen = self.neighbours.values().filter_map(Neighbour::seen_address);
         let seen = seen.chain(self.distants.values().filter_map(Distant::seen_address));
         self.parts.mesh.set_mapping(now, mesh::mapping_of(seen));
+        let inside = self.inside().into_iter().map(|ip| SocketAddr::new(ip, self.parts.port)).collect();
+        self.parts.mesh.set_inside(now, inside);
+        // Over a link alone frames cannot go where this host has UDP only.
+        if self.parts.choice != TransportChoice::Udp {
+            let points = self.neighbours.values().filter_map(Neighbour::meeting_point).collect::<Vec<_>>();
+            self.parts.mesh.set_meeting_points(points);
+        }
         for neighbour in self.neighbours.values_mut() {
-            let peer = neighbour.peer;
-            if let Some(side) = neighbour.udp_side().filter(|side| !side.is_up()) {
-                side.suggest(now, &self.parts.mesh.udp_addresses(peer));
+            suggest_addresses(now, &self.parts.mesh, neighbour);
+            if neighbour.is_to_be_told(now) {
+                self.parts.mesh.tell_addresses(now, neighbour.peer);
             }
         }
+    }
+
+    /// Our own addresses, where others see those of a NAT or a proxy.
+    fn inside(&self) -> BTreeSet<IpAddr> {
+        self.neighbours.values().filter_map(Neighbour::inside_address).collect()
     }
 
     /// Takes up what the router in front of this host did, if that is news.
@@ -71,11 +86,14 @@ impl Core {
         }
     }
 
-    /// What the operator says first, then what the router in front of this host says, then what neighbours see.
+    /// What the operator says first, then what the router in front of this host says, then what neighbours see, then what this host
+    /// knows itself.
     fn set_reachable_at(&mut self, now: Instant) {
         let mut addresses = self.parts.advertised.clone();
         let mapped = mapped(&self.parts.mapped.borrow()).and_then(|mapped| mapped.udp);
-        for seen in mapped.into_iter().chain(self.neighbours.values().filter_map(Neighbour::seen_address)) {
+        let inside = self.inside().into_iter().map(|ip| SocketAddr::new(ip, self.parts.port));
+        let seen = self.neighbours.values().filter_map(Neighbour::seen_address);
+        for seen in mapped.into_iter().chain(seen).chain(inside) {
             if !addresses.contains(&seen) {
                 addresses.push(seen);
             }
@@ -91,6 +109,14 @@ impl Core {
         if let Some(distant) = self.distants.get_mut(&peer) {
             distant.told_addresses(now, addresses);
         }
+    }
+}
+
+/// Where a neighbour may be that does not answer, as others say.
+pub(super) fn suggest_addresses(now: Instant, mesh: &Mesh, neighbour: &mut Neighbour) {
+    let peer = neighbour.peer;
+    if let Some(side) = neighbour.udp_side().filter(|side| !side.is_up()) {
+        side.suggest(now, &mesh.udp_addresses(peer));
     }
 }
 

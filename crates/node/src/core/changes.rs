@@ -22,8 +22,11 @@ pub(super) struct Change {
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     of: BTreeMap<PeerName, VecDeque<Change>>,
-    counts: BTreeMap<(&'static str, &'static str), u64>,
+    counts: BTreeMap<Kind, u64>,
 }
+
+/// What frames took before and after, and why, of a bounded number of reasons.
+pub(super) type Kind = (&'static str, &'static str, &'static str);
 
 impl Changes {
     /// Takes note of what frames to this peer take now. Gives the change, if it is one.
@@ -32,13 +35,14 @@ impl Changes {
         now: Instant,
         peer: PeerName,
         to: Option<PathKind>,
+        cause: &'static str,
         reason: impl FnOnce() -> String,
     ) -> Option<&Change> {
         let from = self.of.get(&peer).and_then(|list| list.back()?.to);
         if from == to {
             return None;
         }
-        *self.counts.entry((name(from), name(to))).or_default() += 1;
+        *self.counts.entry((name(from), name(to), cause)).or_default() += 1;
         let list = self.of.entry(peer).or_default();
         if list.len() >= KEPT {
             list.pop_front();
@@ -57,8 +61,8 @@ impl Changes {
         self.of.remove(&peer);
     }
 
-    /// How often each change happened, by what was taken before and after.
-    pub(super) const fn counts(&self) -> &BTreeMap<(&'static str, &'static str), u64> {
+    /// How often each change happened.
+    pub(super) const fn counts(&self) -> &BTreeMap<Kind, u64> {
         &self.counts
     }
 }
@@ -74,17 +78,17 @@ mod tests {
     #[test]
     fn only_changes_are_kept_and_only_so_many() {
         let (mut changes, now, peer) = (Changes::default(), Instant::now(), PeerName::new([2; 6]));
-        assert_eq!(changes.note(now, peer, None, || panic!("nothing changed")), None);
+        assert_eq!(changes.note(now, peer, None, "untried", || panic!("nothing changed")), None);
         for n in 0..40 {
             let to = if n % 2 == 0 { PathKind::Udp } else { PathKind::Tls };
-            let change = changes.note(now, peer, Some(to), || n.to_string()).unwrap();
+            let change = changes.note(now, peer, Some(to), "proven", || n.to_string()).unwrap();
             assert_eq!((change.to, &change.reason), (Some(to), &n.to_string()));
-            assert_eq!(changes.note(now, peer, Some(to), || panic!("nothing changed")), None);
+            assert_eq!(changes.note(now, peer, Some(to), "silent", || panic!("nothing changed")), None);
         }
         assert_eq!(changes.of(peer).count(), KEPT);
         assert_eq!(changes.of(peer).next().unwrap().reason, "39");
-        assert_eq!(changes.counts()[&("udp", "tls")], 20);
-        assert_eq!(changes.counts()[&("none", "udp")], 1);
+        assert_eq!(changes.counts()[&("udp", "tls", "proven")], 20);
+        assert_eq!(changes.counts()[&("none", "udp", "proven")], 1);
         changes.forget(peer);
         assert_eq!(changes.of(peer).count(), 0);
     }

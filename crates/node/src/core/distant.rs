@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use mesh::Other;
 use records::{DirectPath, Table};
 use router::PeerPaths;
 use session::{Opener, Sealer};
-use transport::{Drop, FramePath, FrameSink, Inbox, PathCounters, PathKind};
+use transport::{Drop, FramePath, FrameSink, Inbox, PathCounters, PathKind, SealedPath};
 use transport_relay::{RelayPath, Route, WaitingPath};
 use transport_udp::{UdpEvent, UdpTransport};
 use wire::PeerName;
@@ -57,6 +58,8 @@ struct Session {
     /// Records that opened, likewise, by our index.
     opened: BTreeMap<u32, u64>,
     udp_was_up: bool,
+    /// Since when the direct path is up, or is not.
+    since: Instant,
 }
 
 /// What a look at a session found.
@@ -88,6 +91,7 @@ impl Distant {
             frames: 0,
             opened: BTreeMap::new(),
             udp_was_up: false,
+            since: now,
         });
         let inbox = Inbox::new(self.peer, Arc::clone(means.sink));
         let relay = Arc::clone(&session.relay) as Arc<dyn FramePath>;
@@ -99,7 +103,9 @@ impl Distant {
         match (&mut session.udp, means.udp) {
             (Some(side), _) => side.suggest(now, &addresses),
             (None, Some(udp)) if !addresses.is_empty() => {
-                session.udp = Some(UdpSide::new(now, udp, sealer, means.mtu, addresses));
+                let relay = Arc::clone(&session.relay) as Arc<dyn SealedPath>;
+                let other = (Other::Relay, Some(relay));
+                session.udp = Some(UdpSide::new(now, udp, sealer, means.mtu, addresses, other));
             }
             (None, _) => {}
         }
@@ -148,7 +154,7 @@ impl Distant {
             None => {
                 PeerPaths { primary: Some(Arc::clone(&self.waiting) as Arc<dyn FramePath>), fallback: None }
             }
-            Some(session) => match session.udp.as_ref().filter(|side| side.is_up()) {
+            Some(session) => match session.udp.as_ref().filter(|side| side.carries()) {
                 Some(side) => PeerPaths {
                     primary: Some(Arc::clone(&side.path) as Arc<dyn FramePath>),
                     fallback: Some(path(&session.relay)),
@@ -190,8 +196,18 @@ impl Distant {
         let Some(session) = &mut self.session else { return false };
         let Some(side) = &mut session.udp else { return false };
         side.drive(now, self.peer);
-        let is_up = side.is_up();
-        std::mem::replace(&mut session.udp_was_up, is_up) != is_up
+        let is_up = side.carries();
+        let changed = std::mem::replace(&mut session.udp_was_up, is_up) != is_up;
+        if changed {
+            session.since = now;
+        }
+        changed
+    }
+
+    /// How long frames have had no way to it but through others, if that is so.
+    pub(super) fn relayed_for(&self, now: Instant) -> Option<Duration> {
+        let session = self.session.as_ref().filter(|session| !session.is_direct())?;
+        Some(now.saturating_duration_since(session.since))
     }
 
     /// Looks once a second at what became of it.
@@ -268,6 +284,29 @@ impl Distant {
         }
     }
 
+    /// Why frames take it: a reason of a few, for metrics.
+    pub(super) fn cause(&self) -> &'static str {
+        let side = self.session.as_ref().map(|session| session.udp.as_ref());
+        side.map_or("no_keys", |side| side.map_or("untried", |side| side.cause().name()))
+    }
+
+    /// What else is known of its direct path, for people.
+    pub(super) fn story(&self, now: Instant) -> Vec<String> {
+        let side = self.session.as_ref().and_then(|session| session.udp.as_ref());
+        side.map_or_else(Vec::new, |side| side.story(now))
+    }
+
+    /// How often it was in doubt that the direct path works.
+    pub(super) fn doubts(&self) -> Option<u64> {
+        self.session.as_ref()?.udp.as_ref().map(UdpSide::doubts)
+    }
+
+    /// The longest packet of a container that this way carries in one piece, where that is known.
+    pub(super) fn mtu_of(&self, kind: PathKind) -> Option<u32> {
+        let side = self.session.as_ref()?.udp.as_ref()?;
+        (kind == PathKind::Udp).then(|| side.mtu())
+    }
+
     /// Round-trip time over UDP, if frames take it.
     pub(super) fn udp_rtt(&self) -> Option<Duration> {
         self.session.as_ref()?.udp.as_ref()?.rtt()
@@ -304,7 +343,7 @@ impl Session {
     }
 
     fn is_direct(&self) -> bool {
-        self.udp.as_ref().is_some_and(UdpSide::is_up)
+        self.udp.as_ref().is_some_and(UdpSide::carries)
     }
 
     fn counters(&self) -> impl Iterator<Item = (PathKind, &PathCounters)> {

@@ -1,14 +1,16 @@
 //! Links come, speak and go.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use mesh::{Action, DialId, DialTo, LinkId, LinkUp};
-use transport::FrameSink;
+use mesh::{Action, DialId, DialTo, LinkId, LinkUp, LinkWay};
 use transport_tls::{Established, LinkEvent};
 use transport_udp::UdpEvent;
-use wire::{Message, Refuse, RefuseCode};
+use wire::{Message, PeerName, Refuse, RefuseCode};
 
-use super::{Core, Neighbour};
+use super::addresses::suggest_addresses;
+use super::neighbour::Upwards;
+use super::{Core, Distant, Neighbour};
 use crate::dialler::{self, Dialler};
 
 impl Core {
@@ -42,6 +44,33 @@ impl Core {
 
     /// A handshake went through; the mesh decides whether the link stays.
     pub(super) fn linked(&mut self, now: Instant, established: Established, dial: Option<DialId>) {
+        let way = if established.proxied {
+            LinkWay::Proxy
+        } else if !established.outbound && established.hello.seen.is_none() {
+            // Who goes through a proxy does not say where it sees us (P2.8).
+            LinkWay::TheirProxy
+        } else {
+            LinkWay::Direct
+        };
+        self.link_up(now, established, dial, way);
+    }
+
+    /// Both ends opened a connection, or could not.
+    pub(super) fn met(&mut self, now: Instant, peer: PeerName, outcome: Result<Box<Established>, String>) {
+        let failed = match outcome {
+            Ok(established) => {
+                self.link_up(now, *established, None, LinkWay::Meeting);
+                None
+            }
+            Err(reason) => {
+                tracing::debug!(%peer, reason, "no connection opened by both ends");
+                Some(reason)
+            }
+        };
+        self.parts.mesh.handle_met(now, peer, failed.as_deref());
+    }
+
+    fn link_up(&mut self, now: Instant, established: Established, dial: Option<DialId>, way: LinkWay) {
         let to = dial.and_then(|id| self.dials.remove(&id));
         let id = LinkId(self.next_link);
         self.next_link += 1;
@@ -56,6 +85,7 @@ impl Core {
             outbound: established.outbound,
             dial,
             dialler_nonce: established.dialler_nonce,
+            way,
         };
         let (peer, address) = (up.peer, up.address);
         if let Err(refuse) = self.parts.mesh.handle_link_up(now, id, up) {
@@ -69,9 +99,20 @@ impl Core {
             self.remember(target, established.public_key, address.to_string());
         }
         tracing::info!(%peer, nickname = established.hello.nickname, %address, outbound = established.outbound, "link up");
-        let sink: std::sync::Arc<dyn FrameSink> = self.parts.forwarder.clone();
-        let mut neighbour =
-            Neighbour::start(id, established, self.parts.choice, sink, self.parts.link_sender.clone());
+        let upwards = Upwards {
+            frames: self.parts.forwarder.clone(),
+            events: self.parts.link_sender.clone(),
+            handover: Some(self.parts.handover.clone()),
+        };
+        let started = Neighbour::start(now, id, established, way, self.parts.choice, upwards);
+        let mut neighbour = match started {
+            Ok(neighbour) => neighbour,
+            Err(e) => {
+                let reason = format!("the link cannot be watched: {e}");
+                tracing::info!(%peer, reason, "link down");
+                return self.parts.mesh.handle_link_down(now, id, &reason);
+            }
+        };
         if self.parts.udp.is_some() {
             neighbour.offer_session();
         }
@@ -83,6 +124,9 @@ impl Core {
     /// A link has a message, or ended.
     pub(super) fn link_event(&mut self, now: Instant, id: LinkId, event: LinkEvent) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        if matches!(event, LinkEvent::Message(_)) {
+            neighbour.link_heard(now);
+        }
         match event {
             LinkEvent::Message(Message::Refuse(refuse)) => {
                 tracing::info!(peer = %neighbour.peer, reason = %refuse, "the other end closes the link");
@@ -92,6 +136,7 @@ impl Core {
             LinkEvent::Message(message @ (Message::SessionOffer(_) | Message::SessionAnswer(_))) => {
                 if let Some(udp) = &self.parts.udp {
                     self.stale |= neighbour.session_message(now, udp, self.parts.mtu, message);
+                    suggest_addresses(now, &self.parts.mesh, neighbour);
                 }
             }
             LinkEvent::Message(message) => self.parts.mesh.handle_message(now, id, message),
@@ -108,7 +153,11 @@ impl Core {
     }
 
     pub(super) fn udp_event(&mut self, now: Instant, event: UdpEvent) {
-        let (UdpEvent::Answer { peer, .. } | UdpEvent::Moved { peer, .. }) = event;
+        let Some(peer) = event.peer() else {
+            let sides = self.neighbours.values_mut().filter_map(Neighbour::udp_side);
+            let sides = sides.chain(self.distants.values_mut().filter_map(Distant::udp_side));
+            return sides.for_each(|side| side.event(now, event));
+        };
         if let Some(neighbour) = self.by_peer.get(&peer).and_then(|id| self.neighbours.get_mut(id)) {
             neighbour.udp_event(now, event);
         }
@@ -139,12 +188,13 @@ impl Core {
                 .filter(|((t, _), _)| t == target)
                 .filter_map(|((_, address), key)| Some((address.parse().ok()?, *key)))
                 .collect(),
-            DialTo::Target(_) | DialTo::Address { .. } => dialler::Pins::new(),
+            DialTo::Target(_) | DialTo::Addresses { .. } => dialler::Pins::new(),
         };
         self.dials.insert(id, to.clone());
         let dialler = Dialler {
             endpoint: self.parts.endpoint.clone(),
             proxy: self.parts.proxy.clone(),
+            narrow: Arc::clone(&self.narrow),
             default_port: self.parts.port,
             inputs: self.parts.sender.clone(),
         };
@@ -169,6 +219,9 @@ impl Core {
     fn remove(&mut self, id: LinkId, refuse: Option<Refuse>) {
         let Some(neighbour) = self.neighbours.remove(&id) else { return };
         let peer = neighbour.peer;
+        if let Some(ip) = neighbour.narrow_address() {
+            self.narrow.note(Instant::now(), ip);
+        }
         for (reason, n) in neighbour.counters().flat_map(|(_, counters)| counters.drops.nonzero()) {
             *self.past_drops.entry(reason.name()).or_default() += n;
         }

@@ -11,8 +11,10 @@ mod links;
 mod neighbour;
 mod report;
 mod sessions;
+mod sleep;
 mod tick;
 mod trains;
+mod trouble;
 mod udp_side;
 mod why;
 
@@ -26,16 +28,18 @@ use mesh::{DialId, LinkId, Mesh, RemoveError};
 use records::{Table, TableEvent};
 use router::{Forwarder, Learned, MacTable, Notice, Place};
 use tokio::sync::{mpsc, oneshot, watch};
-use transport_tls::{Endpoint, Established, LinkEvent};
+use transport_tls::{Endpoint, Established, Handover, LinkEvent};
 use transport_udp::{UdpEvent, UdpTransport};
 use wire::{PeerName, RefuseCode};
 
+use crate::narrow::Narrow;
 use crate::store::Store;
 use crate::tap_writer::TapWatch;
 use crate::{Proxy, TransportChoice};
 use changes::Changes;
 use distant::Distant;
 use neighbour::Neighbour;
+use sleep::Sleep;
 
 pub(crate) use neighbour::transports;
 pub(crate) use report::{CoreReport, OffloadState, PathReport};
@@ -54,6 +58,8 @@ const FAREWELL: Duration = Duration::from_millis(200);
 pub(crate) enum Input {
     /// A handshake went through.
     Linked(Box<Established>, Option<DialId>),
+    /// A connection that this peer opened together with us, or why there is none.
+    Met(PeerName, Result<Box<Established>, String>),
     /// A dial goes to this address.
     Dialling(DialId, SocketAddr),
     /// A dial came to nothing.
@@ -108,6 +114,8 @@ pub(crate) struct CoreParts {
     pub(crate) inputs: mpsc::Receiver<Input>,
     pub(crate) link_events: mpsc::Receiver<(u64, LinkEvent)>,
     pub(crate) link_sender: mpsc::Sender<(u64, LinkEvent)>,
+    /// To the thread that reads links while they are quiet.
+    pub(crate) handover: Handover,
 }
 
 pub(crate) struct Core {
@@ -122,6 +130,8 @@ pub(crate) struct Core {
     changes: Changes,
     /// Which target each dial in progress is for, so that the identity found there can be remembered.
     dials: BTreeMap<DialId, mesh::DialTo>,
+    /// Where links need short segments.
+    narrow: Arc<Narrow>,
     /// Drops counted by neighbours that are gone: totals never fall.
     past_drops: BTreeMap<&'static str, u64>,
     next_link: u64,
@@ -132,6 +142,7 @@ pub(crate) struct Core {
     start: Instant,
     next_tick: Instant,
     last_tick: Instant,
+    sleep: Sleep,
     stopping: bool,
 }
 
@@ -146,6 +157,7 @@ impl Core {
             sources: BTreeMap::new(),
             changes: Changes::default(),
             dials: BTreeMap::new(),
+            narrow: Arc::default(),
             past_drops: BTreeMap::new(),
             next_link: 1,
             stale: false,
@@ -153,6 +165,7 @@ impl Core {
             start: now,
             next_tick: now,
             last_tick: now,
+            sleep: Sleep::default(),
             stopping: false,
         }
     }
@@ -221,6 +234,7 @@ impl Core {
         let now = Instant::now();
         match input {
             Input::Linked(established, dial) => self.linked(now, *established, dial),
+            Input::Met(peer, outcome) => self.met(now, peer, outcome),
             Input::Dialling(id, address) => self.parts.mesh.handle_dialling(now, id, address),
             Input::DialFailed(id, reason, code) => {
                 self.dials.remove(&id);
@@ -259,6 +273,11 @@ impl Core {
         while let Some(action) = self.parts.mesh.poll_action() {
             self.act(now, action);
             self.take_session_events(now);
+        }
+        while let Some(meeting) = self.parts.mesh.poll_meeting() {
+            tracing::debug!(peer = %meeting.peer, "opening a connection from both ends");
+            let (endpoint, sender) = (self.parts.endpoint.clone(), self.parts.sender.clone());
+            tokio::spawn(crate::meet::meet(endpoint, meeting, sender));
         }
     }
 

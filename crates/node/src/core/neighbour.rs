@@ -1,27 +1,34 @@
 //! One neighbour: its link, its sessions over UDP, and which of the ways frames take.
 
+mod about;
+mod epochs;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use mesh::LinkId;
+use mesh::{LinkId, LinkWay};
 use router::PeerPaths;
-use session::{KeyExchange, Role, Sealer, preferred_cipher};
+use session::{KeyExchange, Role, Sealer};
 use tokio::sync::mpsc;
-use transport::{FramePath, FrameSink, HopPath, HopPaths, PathCounters, PathKind};
-use transport_tls::{Established, Link, LinkEvent, TlsPath};
+use transport::{FramePath, FrameSink, HopPath, HopPaths, PathKind};
+use transport_tls::{Established, Handover, Link, LinkEvent, TlsPath};
 use transport_udp::{UdpEvent, UdpTransport};
-use wire::{Cipher, Message, PeerName, Refuse, SessionKeyShare, TRANSPORT_TLS, TRANSPORT_UDP};
+use wire::{Cipher, Message, PeerName, Refuse, TRANSPORT_TLS, TRANSPORT_UDP};
+
+use epochs::EPOCH;
 
 use super::udp_side::{ETHERNET, UdpSide};
 use crate::TransportChoice;
 
-/// A new epoch at the latest after this (P4.1).
-const EPOCH: Duration = Duration::from_secs(3600);
-/// Old keys go on opening for this long (P4.1).
-const OLD_KEYS: Duration = Duration::from_secs(20);
-/// The acceptor seals with a new key only when the dialler has surely got its answer.
-const SETTLE: Duration = Duration::from_secs(1);
+/// How long frames over UDP count for the link too: where they crowd it, its pings take their time. Where only short records pass, long
+/// segments of the link are likely to be lost.
+const VOUCHED: Duration = Duration::from_secs(20);
+const VOUCHED_NARROW: Duration = Duration::from_secs(1);
+/// By then the two ends of a new link know each other's facts, without which neither takes what the other tells.
+const FACTS_ARRIVE: Duration = Duration::from_secs(1);
 
 pub(super) struct Neighbour {
     pub(super) peer: PeerName,
@@ -34,15 +41,25 @@ pub(super) struct Neighbour {
     tls: Arc<TlsPath>,
     secret: [u8; 32],
     role: Role,
-    remote: std::net::SocketAddr,
+    remote: SocketAddr,
     remote_udp_port: u16,
+    way: LinkWay,
+    /// Our own end of the link, and where its other end sees it.
+    local: SocketAddr,
+    seen: Option<SocketAddr>,
+    /// When a neighbour behind a proxy is told where we may be reached: it cannot see that.
+    tell_at: Option<Instant>,
+    up_since: Instant,
     /// Both ends allow it.
     may_udp: bool,
     may_tls: bool,
     offer: Option<Offer>,
     udp: Option<UdpSession>,
     chosen: Option<PathKind>,
-    heard_frames: u64,
+    /// Frames that came by the link and over UDP, when last looked at.
+    heard_frames: [u64; 2],
+    /// When something came by the link itself.
+    link_heard_at: Instant,
 }
 
 struct Offer {
@@ -63,14 +80,25 @@ struct UdpSession {
     next_sealer: Option<(Instant, Arc<Sealer>)>,
 }
 
+/// Where what comes by a link goes.
+pub(super) struct Upwards {
+    pub(super) frames: Arc<dyn FrameSink>,
+    pub(super) events: mpsc::Sender<(u64, LinkEvent)>,
+    /// To the thread that reads links while they are quiet; without one each has a task.
+    pub(super) handover: Option<Handover>,
+}
+
 impl Neighbour {
+    /// # Errors
+    /// When the system cannot watch one more connection.
     pub(super) fn start(
+        now: Instant,
         id: LinkId,
         established: Established,
+        way: LinkWay,
         choice: TransportChoice,
-        sink: Arc<dyn FrameSink>,
-        events: mpsc::Sender<(u64, LinkEvent)>,
-    ) -> Self {
+        upwards: Upwards,
+    ) -> io::Result<Self> {
         let ours = transports(choice);
         let both = ours & established.hello.transports;
         let (secret, remote) = (established.session_secret, established.remote);
@@ -78,9 +106,11 @@ impl Neighbour {
         let (peer, authenticated) = (established.hello.name, established.authenticated);
         let remote_udp_port = established.hello.udp_port;
         let mtu = established.hello.frame_max.map(|frame| frame.saturating_sub(ETHERNET));
-        let link = established.start(id.0, sink, events);
-        // Where only a proxy knows the other end's address, there is none to send records to.
-        let may_udp = both & TRANSPORT_UDP != 0 && remote_udp_port != 0 && !remote.ip().is_unspecified();
+        let local = established.local;
+        let seen = established.hello.seen.as_ref().and_then(|seen| seen.parse().ok());
+        let link = established.start(id.0, upwards.frames, upwards.events, upwards.handover)?;
+        let may_udp = both & TRANSPORT_UDP != 0 && remote_udp_port != 0;
+        let is_proxied = matches!(way, LinkWay::Proxy | LinkWay::TheirProxy);
         let mut neighbour = Self {
             peer,
             authenticated,
@@ -92,131 +122,25 @@ impl Neighbour {
             role,
             remote,
             remote_udp_port,
+            way,
+            local,
+            seen,
+            tell_at: is_proxied.then_some(now + FACTS_ARRIVE),
+            up_since: now,
             may_udp,
             may_tls: both & TRANSPORT_TLS != 0,
             offer: None,
             udp: None,
             chosen: None,
-            heard_frames: 0,
+            heard_frames: [0; 2],
+            link_heard_at: now,
         };
         neighbour.choose();
-        neighbour
+        Ok(neighbour)
     }
 
     pub(super) fn send(&self, message: Message) -> bool {
         self.link.send(message)
-    }
-
-    /// The dialler opens an epoch (P4.1).
-    pub(super) fn offer_session(&mut self) {
-        if !self.may_udp || self.role != Role::Dialler {
-            return;
-        }
-        let epoch = self.udp.as_ref().map_or(0, |u| u.epoch + 1);
-        // Without randomness nothing works; the next tick tries again.
-        let (Ok(exchange), Some(index)) = (KeyExchange::new(), random_index()) else { return };
-        let cipher = preferred_cipher();
-        let share = SessionKeyShare {
-            epoch,
-            index,
-            public_key: exchange.public_key().to_vec(),
-            cipher: Some(cipher as u8),
-        };
-        if self.link.send(Message::SessionOffer(share)) {
-            self.offer = Some(Offer { epoch, index, exchange, cipher });
-        }
-    }
-
-    /// An offer or an answer; gives whether the ways changed.
-    pub(super) fn session_message(
-        &mut self,
-        now: Instant,
-        udp: &UdpTransport,
-        mtu: u32,
-        message: Message,
-    ) -> bool {
-        let result = match message {
-            Message::SessionOffer(share) if self.role == Role::Acceptor && self.may_udp => {
-                self.accept_offer(now, udp, mtu, share)
-            }
-            Message::SessionAnswer(share) if self.role == Role::Dialler => {
-                self.take_answer(now, udp, mtu, share)
-            }
-            _ => None,
-        };
-        if result.is_none() {
-            tracing::debug!(peer = %self.peer, "session message that does not fit, ignored");
-        }
-        result.is_some()
-    }
-
-    fn accept_offer(
-        &mut self,
-        now: Instant,
-        udp: &UdpTransport,
-        mtu: u32,
-        share: SessionKeyShare,
-    ) -> Option<()> {
-        if self.udp.as_ref().is_some_and(|u| share.epoch <= u.epoch) {
-            return None;
-        }
-        let cipher = Cipher::from_u8(share.cipher.unwrap_or(Cipher::Aes256Gcm as u8))?;
-        let (exchange, index) = (KeyExchange::new().ok()?, random_index()?);
-        let answer = SessionKeyShare { index, public_key: exchange.public_key().to_vec(), ..share };
-        let (sealer, opener) = exchange
-            .finish(&share.public_key, &self.secret, self.role, share.epoch, cipher, share.index)
-            .ok()?;
-        self.take_up(now, udp, mtu, share.epoch, index, sealer, opener);
-        self.link.send(Message::SessionAnswer(answer)).then_some(())
-    }
-
-    fn take_answer(
-        &mut self,
-        now: Instant,
-        udp: &UdpTransport,
-        mtu: u32,
-        share: SessionKeyShare,
-    ) -> Option<()> {
-        let offer = self.offer.take_if(|o| o.epoch == share.epoch)?;
-        let (sealer, opener) = offer
-            .exchange
-            .finish(&share.public_key, &self.secret, self.role, offer.epoch, offer.cipher, share.index)
-            .ok()?;
-        self.take_up(now, udp, mtu, offer.epoch, offer.index, sealer, opener);
-        Some(())
-    }
-
-    /// Installs the keys of an epoch: the first makes the path, later ones go on with it.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one epoch, used together once")]
-    fn take_up(
-        &mut self,
-        now: Instant,
-        udp: &UdpTransport,
-        mtu: u32,
-        epoch: u32,
-        index: u32,
-        sealer: Sealer,
-        opener: session::Opener,
-    ) {
-        let sealer = Arc::new(sealer);
-        match &mut self.udp {
-            Some(session) => {
-                udp.install(index, self.peer, opener, Arc::clone(&session.side.path));
-                session.old.push((session.index, now + OLD_KEYS));
-                (session.epoch, session.index, session.since) = (epoch, index, now);
-                match self.role {
-                    Role::Dialler => session.side.path.rekey(sealer),
-                    Role::Acceptor => session.next_sealer = Some((now + SETTLE, sealer)),
-                }
-            }
-            None => {
-                let address = std::net::SocketAddr::new(self.remote.ip(), self.remote_udp_port);
-                let side = UdpSide::new(now, udp, sealer, mtu, vec![address]);
-                udp.install(index, self.peer, opener, Arc::clone(&side.path));
-                self.udp =
-                    Some(UdpSession { side, epoch, index, since: now, old: Vec::new(), next_sealer: None });
-            }
-        }
     }
 
     pub(super) fn udp_event(&mut self, now: Instant, event: UdpEvent) {
@@ -226,7 +150,7 @@ impl Neighbour {
     }
 
     /// The other end tells where it may be reached by UDP.
-    pub(super) fn told_addresses(&mut self, now: Instant, addresses: &[std::net::SocketAddr]) {
+    pub(super) fn told_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
         if let Some(session) = &mut self.udp {
             session.side.told(now, addresses);
         }
@@ -279,16 +203,36 @@ impl Neighbour {
         }
     }
 
-    /// Whether frames arrived since the last time this was asked.
-    pub(super) fn heard(&mut self) -> bool {
-        let frames =
-            self.counters().map(|(_, c)| c.rx_frames.load(std::sync::atomic::Ordering::Relaxed)).sum();
-        std::mem::replace(&mut self.heard_frames, frames) != frames
+    /// Whether frames arrived since the last time this was asked, as far as they tell that the link lives. Those that come over UDP do so
+    /// for a while only: the link may have stalled where they pass.
+    pub(super) fn heard(&mut self, now: Instant) -> bool {
+        let mut frames = [0; 2];
+        for (kind, counters) in self.counters() {
+            frames[usize::from(kind == PathKind::Udp)] += counters.rx_frames.load(Relaxed);
+        }
+        let [by_link, by_udp] = self.heard_frames;
+        self.heard_frames = frames;
+        if frames[0] != by_link {
+            self.link_heard_at = now;
+        }
+        let is_narrow = self.udp.as_ref().is_some_and(|session| session.side.is_narrow());
+        let vouched = if is_narrow { VOUCHED_NARROW } else { VOUCHED };
+        frames[0] != by_link || (frames[1] != by_udp && now < self.link_heard_at + vouched)
+    }
+
+    /// A message came by the link.
+    pub(super) const fn link_heard(&mut self, now: Instant) {
+        self.link_heard_at = now;
+    }
+
+    /// The other end's address, where records of full size do not reach it: full segments of TCP are not likely to.
+    pub(super) fn narrow_address(&self) -> Option<IpAddr> {
+        self.udp.as_ref().filter(|session| session.side.is_narrow()).map(|_| self.remote.ip())
     }
 
     /// Picks the way for frames; gives whether it changed.
     fn choose(&mut self) -> bool {
-        let udp_up = self.udp.as_ref().is_some_and(|session| session.side.is_up());
+        let udp_up = self.udp.as_ref().is_some_and(|session| session.side.carries());
         let chosen = match (udp_up, self.may_tls) {
             (true, _) => Some(PathKind::Udp),
             (false, true) => Some(PathKind::Tls),
@@ -326,61 +270,6 @@ impl Neighbour {
         self.chosen
     }
 
-    /// Why frames take the way they take, for people.
-    pub(super) fn reason(&self) -> String {
-        match (&self.udp, self.may_udp) {
-            (Some(session), _) => session.side.reason(),
-            (None, true) => "agreeing on keys for UDP".into(),
-            (None, false) if self.may_tls => "one of the two routers uses TLS only".into(),
-            (None, false) => "one of the two routers uses UDP only, the other TLS only".into(),
-        }
-    }
-
-    /// Round-trip time over UDP, if frames take it.
-    pub(super) fn udp_rtt(&self) -> Option<Duration> {
-        self.udp.as_ref()?.side.rtt()
-    }
-
-    /// The addresses at which the other end is tried over UDP, and when each answered last.
-    pub(super) fn candidates(&self) -> impl Iterator<Item = (std::net::SocketAddr, Option<Instant>)> {
-        self.udp.iter().flat_map(|session| session.side.candidates())
-    }
-
-    /// The address that records go to, where UDP works.
-    pub(super) fn udp_address(&self) -> Option<std::net::SocketAddr> {
-        self.udp.as_ref()?.side.address()
-    }
-
-    /// Our own UDP address as the other end sees it.
-    pub(super) fn seen_address(&self) -> Option<std::net::SocketAddr> {
-        self.udp.as_ref()?.side.seen_address()
-    }
-
-    /// Why no trains are sent, if so; nothing where frames do not go over UDP.
-    pub(super) fn no_trains(&self) -> Option<Option<String>> {
-        let session = self.udp.as_ref().filter(|_| self.chosen == Some(PathKind::Udp))?;
-        Some(session.side.no_trains())
-    }
-
-    /// How often trains were switched off, by reason.
-    pub(super) fn trains_switched_off(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.udp.iter().flat_map(|session| session.side.trains_switched_off())
-    }
-
-    /// The cipher of the way that frames take.
-    pub(super) fn cipher(&self) -> &'static str {
-        match (self.chosen, &self.udp) {
-            (Some(PathKind::Udp), Some(session)) => session.side.path.cipher().name(),
-            _ => "TLS 1.3",
-        }
-    }
-
-    /// The counters of each way.
-    pub(super) fn counters(&self) -> impl Iterator<Item = (PathKind, &PathCounters)> {
-        let udp = self.udp.as_ref().map(|session| (PathKind::Udp, session.side.path.counters()));
-        std::iter::once((PathKind::Tls, self.tls.counters())).chain(udp)
-    }
-
     pub(super) fn close(self, udp: Option<&UdpTransport>, refuse: Option<Refuse>) {
         if let Some(session) = &self.udp {
             session.side.path.close();
@@ -402,13 +291,6 @@ pub(crate) const fn transports(choice: TransportChoice) -> u8 {
         TransportChoice::Udp => TRANSPORT_UDP,
         TransportChoice::Tls => TRANSPORT_TLS,
     }
-}
-
-/// Random, so that nobody can guess the index of a session that is not his; zero is no index (P4.1).
-fn random_index() -> Option<u32> {
-    let mut bytes = [0; 4];
-    SystemRandom::new().fill(&mut bytes).ok()?;
-    Some(u32::from_be_bytes(bytes).max(1))
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ pub(crate) struct CoreReport {
     pub(crate) tables: mesh::TableSizes,
     /// What was done to frames that did not fit.
     pub(crate) acted: [(&'static str, u64); 4],
-    /// How often frames changed their way, by what they took before and after.
-    pub(crate) changes: BTreeMap<(&'static str, &'static str), u64>,
+    /// How often frames changed their way, by what they took before and after, and why.
+    pub(crate) changes: BTreeMap<super::changes::Kind, u64>,
     /// Sessions with peers that are not neighbours, epochs counted singly.
     pub(crate) sessions: usize,
     pub(crate) paths: Vec<PathReport>,
@@ -65,6 +65,8 @@ pub(crate) struct PathReport {
     pub(crate) trains: Option<bool>,
     /// How often that was switched off, by reason.
     pub(crate) trains_off: Vec<(&'static str, u64)>,
+    /// How often it was in doubt that it works; nothing for a way that is never.
+    pub(crate) doubts: Option<u64>,
 }
 
 impl Core {
@@ -97,7 +99,14 @@ impl Core {
             peers: peers.into_iter().map(peer_report).collect(),
             macs: macs.collect(),
             drops: self.drops(),
-            warnings: self.parts.mesh.warnings().into_iter().chain(self.mtu_warnings()).collect(),
+            warnings: self
+                .parts
+                .mesh
+                .warnings()
+                .into_iter()
+                .chain(self.mtu_warnings())
+                .chain(self.troubles(now, &nicknames))
+                .collect(),
             counters: self.parts.mesh.counters(),
             tables: self.parts.mesh.table_sizes(),
             acted: self.acted(),
@@ -146,7 +155,8 @@ impl Core {
         let sum = |pick: fn(&transport::PathCounters) -> u64| {
             neighbour.map_or(0, |n| n.counters().map(|(_, counters)| pick(counters)).sum())
         };
-        let rtt = neighbour.and_then(Neighbour::udp_rtt).or(view.rtt);
+        let over_udp = neighbour.filter(|_| chosen == Some(PathKind::Udp)).and_then(Neighbour::udp_rtt);
+        let rtt = over_udp.or(view.rtt);
         let no_trains = neighbour.and_then(Neighbour::no_trains);
         ConnectionReport {
             direction: if view.outbound { Direction::Outbound } else { Direction::Inbound },
@@ -159,8 +169,9 @@ impl Core {
             transport: chosen.map(transport),
             reason: neighbour.map(Neighbour::reason),
             encryption: neighbour.map(|n| n.cipher().to_owned()),
+            via: neighbour.and_then(|n| n.via(self.parts.proxy.as_deref())),
             authenticated: neighbour.is_some_and(|n| n.authenticated),
-            mtu: chosen.map(|_| self.parts.mtu),
+            mtu: chosen.map(|kind| neighbour.and_then(|n| n.mtu_of(kind)).unwrap_or(self.parts.mtu)),
             rtt_micros: rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             trains: no_trains.as_ref().map(Option::is_none),
             no_trains: no_trains.flatten(),
@@ -183,7 +194,7 @@ impl Core {
             kind,
             chosen: neighbour.chosen() == Some(kind),
             rtt: if kind == PathKind::Udp { neighbour.udp_rtt() } else { view.rtt },
-            mtu: self.parts.mtu,
+            mtu: neighbour.mtu_of(kind).unwrap_or(self.parts.mtu),
             frames: [counters.rx_frames.load(Relaxed), counters.tx_frames.load(Relaxed)],
             bytes: [counters.rx_bytes.load(Relaxed), counters.tx_bytes.load(Relaxed)],
             drops: counters.drops.nonzero().map(|(reason, n)| (reason.name(), n)).collect(),
@@ -192,6 +203,7 @@ impl Core {
                 PathKind::Udp => neighbour.trains_switched_off().collect(),
                 PathKind::Tls | PathKind::Relay | PathKind::Memory => Vec::new(),
             },
+            doubts: neighbour.doubts().filter(|_| kind == PathKind::Udp),
         };
         neighbour.counters().map(report).collect()
     }
@@ -208,12 +220,13 @@ impl Core {
             kind,
             chosen: distant.chosen() == Some(kind),
             rtt: distant.udp_rtt().filter(|_| kind == PathKind::Udp),
-            mtu: self.parts.mtu,
+            mtu: distant.mtu_of(kind).unwrap_or(self.parts.mtu),
             frames: [counters.rx_frames.load(Relaxed), counters.tx_frames.load(Relaxed)],
             bytes: [counters.rx_bytes.load(Relaxed), counters.tx_bytes.load(Relaxed)],
             drops: counters.drops.nonzero().map(|(reason, n)| (reason.name(), n)).collect(),
             trains: None,
             trains_off: Vec::new(),
+            doubts: distant.doubts().filter(|_| kind == PathKind::Udp),
         })
     }
 

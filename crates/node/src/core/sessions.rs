@@ -13,9 +13,13 @@ use wire::PeerName;
 
 use super::distant::{Distant, Keys, Means};
 use super::{Core, Input};
+use crate::TransportChoice;
 
 /// The tree of a source is kept up to date for so long after it was asked for. It is asked for again if need be.
 const TREE_KEPT: Duration = Duration::from_secs(600);
+
+/// After so long without a direct path over UDP a link is sought to a peer that frames go to: probes are answered sooner, if at all.
+const RELAYED: Duration = Duration::from_secs(2);
 
 impl Core {
     /// Takes up what the mesh says about who is within reach.
@@ -91,9 +95,7 @@ impl Core {
         match event {
             TableEvent::Opened { peer, index } => self.parts.mesh.handle_session_opened(now, peer, index),
             TableEvent::Udp(event) => {
-                let (transport_udp::UdpEvent::Answer { peer, .. }
-                | transport_udp::UdpEvent::Moved { peer, .. }) = event;
-                if let Some(distant) = self.distants.get_mut(&peer) {
+                if let Some(distant) = event.peer().and_then(|peer| self.distants.get_mut(&peer)) {
                     distant.udp_event(now, event);
                 }
             }
@@ -118,10 +120,17 @@ impl Core {
     pub(super) fn look_at_distants(&mut self, now: Instant) {
         let mut looks = Vec::new();
         for (peer, distant) in &mut self.distants {
-            looks.push((*peer, distant.look(now, &self.parts.table)));
+            let look = distant.look(now, &self.parts.table);
+            let is_relayed = distant.relayed_for(now).is_some_and(|so_long| so_long >= RELAYED);
+            looks.push((*peer, is_relayed && look.used, look));
         }
+        // Over a link alone frames cannot go where this host has UDP only.
+        let may_link = self.parts.choice != TransportChoice::Udp;
         let mesh = &mut self.parts.mesh;
-        for (peer, look) in looks {
+        for (peer, is_relayed, look) in looks {
+            if is_relayed && may_link {
+                mesh.want_link(now, peer);
+            }
             if look.wants {
                 mesh.want_session(now, peer);
             }

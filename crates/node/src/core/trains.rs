@@ -3,14 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use mesh::PathSample;
 use transport_udp::{PACE, Sample, Sent, Trust, UdpPath, Why};
 use wire::{ANSWER_RECORD, Arrived, PeerName};
 
 /// Probes remembered until they are answered: those of the last few seconds, also while measuring.
 const PROBES: usize = 64;
-
-/// Records a second that are not worth a probe of their own.
-const FEW: u64 = 5;
 
 pub(super) struct Trains {
     /// Why there never are any.
@@ -18,18 +16,27 @@ pub(super) struct Trains {
     trust: Trust,
     /// Token, time, and what had been sent, of the latest probes.
     probes: VecDeque<(u64, Instant, Sent)>,
+    /// When the newest of those that were answered had been sent.
+    answered_at: Option<Instant>,
+    /// What was counted up to here also went another way, and tells nothing about this one.
+    muddled_at: Option<Instant>,
     /// When the next probe for measuring is due.
     next_probe: Option<Instant>,
-    /// Records with frames that had been sent at the last look.
-    sent: u64,
     /// Tokens of such probes. Nobody has to be kept from guessing them: an answer is authentic, and proves no path.
     token: u64,
 }
 
 impl Trains {
     pub(super) const fn new(now: Instant, never: Option<&'static str>) -> Self {
-        let trust = Trust::new(now);
-        Self { never, trust, probes: VecDeque::new(), next_probe: None, sent: 0, token: 0 }
+        Self {
+            never,
+            trust: Trust::new(now),
+            probes: VecDeque::new(),
+            answered_at: None,
+            muddled_at: None,
+            next_probe: None,
+            token: 0,
+        }
     }
 
     /// A probe is about to be sent.
@@ -40,15 +47,35 @@ impl Trains {
         self.probes.push_back((token, now, path.sent()));
     }
 
-    /// A probe was answered.
-    pub(super) fn answered(&mut self, now: Instant, token: u64, arrived: Option<Arrived>) {
-        let Some(at) = self.probes.iter().position(|(t, ..)| *t == token) else { return };
-        // Those sent before are of no more use: what they could tell is older.
-        let Some((_, at, sent)) = self.probes.drain(..=at).next_back() else { return };
-        if let (None, Some(Arrived { opened, forged })) = (self.never, arrived) {
+    /// A probe was answered: when it had been sent, and what had been sent and arrived by then, if that tells anything.
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        token: u64,
+        arrived: Option<Arrived>,
+    ) -> Option<(Instant, Option<PathSample>)> {
+        let place = self.probes.iter().position(|(t, ..)| *t == token)?;
+        let (_, at, sent) = self.probes.remove(place)?;
+        let is_newest = self.answered_at.is_none_or(|newest| newest <= at);
+        self.answered_at = self.answered_at.max(Some(at));
+        // What an older one could tell is known, and what went two ways cannot be told apart.
+        let is_clear = is_newest && self.muddled_at.is_none_or(|muddled| muddled < at);
+        let Some(Arrived { opened, forged }) = arrived.filter(|_| is_clear) else {
+            return Some((at, None));
+        };
+        if self.never.is_none() {
             let sample = Sample { at, sent: sent.records, trained: sent.in_trains, opened, forged };
             self.trust.handle_sample(now, sample);
         }
+        // Where trains are being found out about, what is lost may be their fault.
+        let is_plain = !self.trust.is_measuring();
+        Some((at, is_plain.then_some(PathSample { at, sent: sent.records, opened })))
+    }
+
+    /// Records go another way as well, until now.
+    pub(super) const fn muddle(&mut self, now: Instant) {
+        self.muddled_at = Some(now);
+        self.trust.interrupt();
     }
 
     /// What is due; tells the path.
@@ -71,15 +98,6 @@ impl Trains {
             self.next_probe = None;
         } else if self.next_probe.is_none_or(|at| at <= now) {
             self.next_probe = Some(now + PACE);
-            self.measure(now, path);
-        }
-    }
-
-    /// Once a second: while frames go out, the probes that keep the path come too rarely (P4.9). Loss that is noticed within a
-    /// second or two is over before TCP has taken it for the way of the world.
-    pub(super) fn tick(&mut self, now: Instant, path: &UdpPath) {
-        let sent = path.sent().records;
-        if std::mem::replace(&mut self.sent, sent) + FEW < sent && self.never.is_none() {
             self.measure(now, path);
         }
     }

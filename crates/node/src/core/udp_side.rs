@@ -5,29 +5,35 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use mesh::{PathEvent, PathProber, PathState};
+use mesh::{Cause, Choice, Other, PathEvent, PathProber, PathState, Way};
 use session::Sealer;
-use transport_udp::{UdpEvent, UdpPath, UdpTransport};
-use wire::PeerName;
+use transport::{FramePath as _, SealedPath};
+use transport_udp::{LEAST_RECORD, UdpEvent, UdpPath, UdpTransport};
+use wire::{ANSWER_RECORD, PeerName};
 
 use super::trains::Trains;
 
 /// Length of an Ethernet header, which an MTU does not count.
 pub(super) const ETHERNET: u32 = 14;
-/// The small probe of P4.9: what the IPv6 minimum of 1280 bytes leaves after IPv6 and UDP headers.
-const SMALL_RECORD: u16 = 1280 - 40 - 8;
 /// The long probe of P4.9 is for a record with so many names: with that, one for MTU 1376 just fits a packet of 1500 bytes over IPv4.
 const LONG_NAMES: usize = 2;
+/// Records a second that are not worth a probe of their own.
+const FEW: u64 = 5;
 
 pub(super) struct UdpSide {
     pub(super) path: Arc<UdpPath>,
     prober: PathProber,
+    choice: Choice,
     trains: Trains,
     /// Our own address as the peer saw it last.
     seen: Option<SocketAddr>,
     news: News,
+    /// Records with frames that had been sent at the last look.
+    sent: u64,
     /// It worked, and does not now.
     broken: bool,
+    /// The system refused to send a probe.
+    refused: bool,
 }
 
 /// What happened to a path that others may have to hear of.
@@ -40,13 +46,14 @@ pub(super) struct News {
 }
 
 impl UdpSide {
-    /// A path to whichever of `candidates` answers.
+    /// A path to whichever of `candidates` answers, beside the other way that frames have.
     pub(super) fn new(
         now: Instant,
         udp: &UdpTransport,
         sealer: Arc<Sealer>,
         mtu: u32,
         candidates: Vec<SocketAddr>,
+        (other, fallback): (Other, Option<Arc<dyn SealedPath>>),
     ) -> Self {
         let max_frame = (mtu + ETHERNET) as usize;
         let first = candidates.first().copied().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
@@ -54,21 +61,41 @@ impl UdpSide {
         let full = path.full_record();
         let bytes = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let prober =
-            PathProber::new(now, random_seed(), bytes(full), SMALL_RECORD.min(bytes(full)), candidates)
+            PathProber::new(now, random_seed(), bytes(full), bytes(LEAST_RECORD.min(full)), candidates)
                 .with_long([bytes(path.group_record()), bytes(path.relayed_record(LONG_NAMES))]);
-        let trains = Trains::new(now, udp.socket().no_trains());
-        Self { path, prober, trains, seen: None, news: News::default(), broken: false }
+        path.set_fallback(fallback);
+        Self {
+            path,
+            prober,
+            choice: Choice::new(now, other),
+            trains: Trains::new(now, udp.socket().no_trains()),
+            seen: None,
+            news: News::default(),
+            sent: 0,
+            broken: false,
+            refused: false,
+        }
     }
 
     pub(super) fn event(&mut self, now: Instant, event: UdpEvent) {
         match event {
             UdpEvent::Answer { token, length, seen, from, arrived, .. } => {
-                self.trains.answered(now, token, arrived);
                 self.prober.handle_answer(now, token, length, seen, from);
+                if let Some((sent_at, sample)) = self.trains.answered(now, token, arrived)
+                    && self.prober.best_address() == Some(from)
+                {
+                    self.choice.handle_answer(now, token, sent_at);
+                    if let Some(sample) = sample {
+                        self.choice.handle_sample(now, sample);
+                    }
+                }
                 let seen = self.prober.seen_address();
                 self.news.moved |= std::mem::replace(&mut self.seen, seen) != seen;
             }
             UdpEvent::Moved { from, .. } => self.prober.handle_address(now, from),
+            UdpEvent::Doubted { .. } => self.choice.handle_hint(now),
+            UdpEvent::Unreachable { to } if to == self.path.remote() => self.choice.handle_hint(now),
+            UdpEvent::Unreachable { .. } => {}
         }
     }
 
@@ -83,30 +110,46 @@ impl UdpSide {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.prober.poll_timeout().map(|(at, _)| at).into_iter().chain(self.trains.poll_timeout()).min()
+        let prober = self.prober.poll_timeout().map(|(at, _)| at);
+        let choice = self.choice.poll_timeout();
+        prober.into_iter().chain(choice).chain(self.trains.poll_timeout()).min()
     }
 
     /// What is due.
     pub(super) fn drive(&mut self, now: Instant, peer: PeerName) {
+        if let Some(length) = self.path.take_too_long() {
+            self.prober.handle_too_long(now, self.path.remote(), length);
+        }
         if self.prober.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.prober.handle_timeout(now);
         }
         while let Some(probe) = self.prober.poll_transmit() {
             self.trains.probing(now, probe.token, &self.path);
-            if let Err(e) = self.path.probe(probe.to, probe.token, probe.length) {
-                let unreachable = !is_too_big(&e);
-                self.prober.handle_send_error(now, probe.to, unreachable);
+            if probe.to == self.path.remote() {
+                self.choice.handle_probe(now);
+            }
+            match self.path.probe(probe.to, probe.token, probe.length) {
+                Err(e) if is_too_big(&e) => self.prober.handle_too_long(now, probe.to, probe.length),
+                Err(_) => {
+                    self.refused |= probe.to == self.path.remote();
+                    self.prober.handle_send_error(now, probe.to, true);
+                }
+                Ok(()) => {}
             }
         }
         while let Some(event) = self.prober.poll_event() {
             match event {
                 PathEvent::Up => {
                     tracing::info!(%peer, "UDP path up");
+                    self.refused = false;
                     self.news.turned |= std::mem::take(&mut self.broken);
                 }
                 PathEvent::Down => {
                     tracing::info!(%peer, reason = self.prober.reason(), "UDP path down");
                     (self.news.turned, self.broken) = (true, true);
+                }
+                PathEvent::Size(bytes) => {
+                    tracing::info!(%peer, bytes, full = self.path.full_record(), "longest record over UDP");
                 }
             }
         }
@@ -115,13 +158,108 @@ impl UdpSide {
         {
             self.path.set_remote(address);
         }
-        self.path.set_longest(self.prober.longest().map_or(self.path.full_record(), usize::from));
+        if self.prober.doubts_size() {
+            // What is lost meanwhile may have been too long; that tells nothing about what is not.
+            self.trains.muddle(now);
+            self.choice.forget_counts();
+        }
+        let size = self.prober.size();
+        self.path.set_size(size.into());
+        self.path.set_longest(self.prober.longest().unwrap_or(size).into());
+        self.choose(now, peer);
         self.trains.drive(now, peer, &self.path);
+    }
+
+    /// Which way frames take, and the probes that it takes to know.
+    fn choose(&mut self, now: Instant, peer: PeerName) {
+        let before = self.choice.way();
+        if let Some(errno) = self.path.take_failure() {
+            tracing::debug!(%peer, error = %std::io::Error::from_raw_os_error(errno), "the system refused records");
+            self.choice.handle_alarm(now);
+        }
+        if self.choice.wants_look(now) {
+            self.look(now);
+        }
+        self.choice.handle_path(now, self.rtt(), self.refused);
+        if self.choice.take_round() {
+            self.prober.ask(now);
+        }
+        while let Some(token) = self.choice.poll_probe(now) {
+            self.trains.probing(now, token, &self.path);
+            // One that cannot be sent is one that is not answered.
+            let _ = self.path.probe(self.path.remote(), token, ANSWER_RECORD as u16);
+        }
+        let way = self.choice.way();
+        if way == Way::Both || before == Way::Both {
+            self.trains.muddle(now);
+        }
+        if way != before {
+            tracing::debug!(%peer, ?way, reason = self.reason(), "way of frames");
+        }
+        // What an older snapshot still sends here when the path is down shall not be lost either.
+        self.path.set_doubt(way != Way::Udp);
+    }
+
+    fn look(&mut self, now: Instant) {
+        self.choice.handle_look(now, self.path.sent().records, self.path.opened());
     }
 
     /// Once a second, while frames take this path.
     pub(super) fn tick(&mut self, now: Instant) {
-        self.trains.tick(now, &self.path);
+        // From now on it is news again.
+        self.path.take_peer_doubt();
+        let sent = self.path.sent().records;
+        if std::mem::replace(&mut self.sent, sent) + FEW < sent {
+            self.prober.handle_traffic(now);
+        }
+        self.look(now);
+    }
+
+    /// The link's round-trip time, for comparison.
+    pub(super) fn compare(&mut self, now: Instant, link: Option<Duration>) {
+        self.choice.handle_link(now, link);
+    }
+
+    /// Nothing that was known is to be relied on: this host slept, or its network is another.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        self.choice.handle_alarm(now);
+    }
+
+    /// Whether frames take this path, alone or with the other.
+    pub(super) fn carries(&self) -> bool {
+        self.choice.way() != Way::Other
+    }
+
+    /// Why they do or do not: a reason of a few, for metrics.
+    pub(super) const fn cause(&self) -> Cause {
+        self.choice.cause()
+    }
+
+    /// How often it was in doubt that the path works.
+    pub(super) const fn doubts(&self) -> u64 {
+        self.choice.doubts()
+    }
+
+    /// What else is known, for people: one line each.
+    pub(super) fn story(&self, now: Instant) -> Vec<String> {
+        let mut lines = self.choice.story(now);
+        let (both, other) = self.path.sent_otherwise();
+        if both > 0 || other > 0 {
+            lines.push(format!(
+                "{both} records went both ways, {other} only the other because the system refused them"
+            ));
+        }
+        lines
+    }
+
+    /// Whether it works, but not with records of full size.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.is_up() && usize::from(self.prober.size()) < self.path.full_record()
+    }
+
+    /// The longest packet of a container that passes in one piece.
+    pub(super) fn mtu(&self) -> u32 {
+        u32::try_from(self.path.max_frame()).unwrap_or(u32::MAX).saturating_sub(ETHERNET)
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -159,11 +297,13 @@ impl UdpSide {
     /// The network of this host changed.
     pub(super) fn restart(&mut self, now: Instant) {
         self.prober.restart(now);
+        self.choice.restart(now);
+        self.doubt(now);
     }
 
     /// Why the path is in its state, for people.
     pub(super) fn reason(&self) -> String {
-        self.prober.reason()
+        self.choice.reason().unwrap_or_else(|| self.prober.reason())
     }
 
     /// Why no trains are sent, if so.

@@ -16,11 +16,12 @@ impl Core {
         let Self { neighbours, distants, by_peer, changes, .. } = self;
         for (peer, id) in by_peer.iter() {
             if let Some(neighbour) = neighbours.get(id) {
-                changes.note(now, *peer, neighbour.chosen(), || neighbour.reason());
+                changes.note(now, *peer, neighbour.chosen(), neighbour.cause(), || neighbour.reason());
             }
         }
         for (peer, distant) in distants.iter().filter(|(peer, _)| !by_peer.contains_key(peer)) {
-            if let Some(change) = changes.note(now, *peer, distant.chosen(), || distant.reason()) {
+            let change = changes.note(now, *peer, distant.chosen(), distant.cause(), || distant.reason());
+            if let Some(change) = change {
                 let (from, to) =
                     (change.from.map(transport::PathKind::name), change.to.map(transport::PathKind::name));
                 tracing::info!(%peer, ?from, ?to, reason = change.reason, "frames to a peer that is no neighbour");
@@ -65,16 +66,14 @@ impl Core {
             candidates: candidates.into_iter().map(candidate).collect(),
             seen: self.seen(&nicknames),
             port_mapping: self.port_mapping(),
-            nat: self.outlook(name, in_use.is_some()),
+            nat: self.obstacle(name).filter(|_| in_use.is_none()).map(str::to_owned),
+            meeting: self.parts.mesh.meeting(now, name).filter(|_| neighbour.is_none()),
+            path: match neighbour {
+                Some(neighbour) => neighbour.story(now),
+                None => self.distants.get(&name).map_or_else(Vec::new, |distant| distant.story(now)),
+            },
             changes: self.changes.of(name).map(change).collect(),
         })
-    }
-
-    /// What NATs on both sides mean for the direct way, where it does not work.
-    fn outlook(&self, peer: PeerName, is_direct: bool) -> Option<String> {
-        let mapping = |name| self.parts.mesh.mapping(name);
-        let outlook = mesh::outlook(mapping(self.parts.endpoint.hello.name), mapping(peer));
-        outlook.filter(|_| !is_direct).map(str::to_owned)
     }
 
     /// Where neighbours see this host over UDP.

@@ -72,8 +72,13 @@ fn proxy(address: SocketAddr, except: &str) -> Proxy {
 /// What the event loop hears last.
 async fn dial(to: DialTo, proxy: Option<Proxy>) -> Result<Established, String> {
     let (inputs, mut inbox) = mpsc::channel(64);
-    let dialler =
-        Dialler { endpoint: Arc::new(endpoint(1)), proxy: proxy.map(Arc::new), default_port: 6783, inputs };
+    let dialler = Dialler {
+        endpoint: Arc::new(endpoint(1)),
+        proxy: proxy.map(Arc::new),
+        narrow: Arc::default(),
+        default_port: 6783,
+        inputs,
+    };
     dialler.dial(DialId(1), to, Pins::new()).await;
     let mut last = None;
     while let Some(input) = inbox.recv().await {
@@ -144,9 +149,32 @@ async fn whom_no_proxy_names_is_reached_directly_or_not_at_all() {
     proxy.except = Exceptions::parse("127.0.0.0/8");
     let refused = closed().await;
     let expect = Identity::from_seed(&[2; 32]).name();
-    let reason = dial(DialTo::Address { address: refused, expect }, Some(proxy)).await.err().unwrap();
+    let reason =
+        dial(DialTo::Addresses { addresses: vec![refused], expect }, Some(proxy)).await.err().unwrap();
     assert_eq!(reason, format!("cannot connect to {refused}: connection refused"));
     assert!(!served.is_finished());
+}
+
+#[tokio::test]
+async fn addresses_of_a_peer_are_tried_side_by_side_and_a_stranger_at_one_of_them_harms_nobody() {
+    let (address, mut links) = acceptor().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addresses = vec![held.local_addr().unwrap(), silent, address];
+    let expect = Identity::from_seed(&[2; 32]).name();
+    let start = Instant::now();
+    let to = DialTo::Addresses { addresses: addresses.clone(), expect };
+    assert_eq!(dial(to, None).await.unwrap().remote, address);
+    assert!(start.elapsed() >= ADDRESS_GAP && start.elapsed() < Duration::from_secs(8));
+    links.recv().await.unwrap();
+    // Somebody else lives there.
+    let expect = Identity::from_seed(&[3; 32]).name();
+    let refused = closed().await;
+    let to = |addresses| DialTo::Addresses { addresses, expect };
+    let reason = dial(to(vec![address, refused]), None).await.err().unwrap();
+    assert_eq!(reason, format!("cannot connect to {refused}: connection refused"));
+    let reason = dial(to(vec![address]), None).await.err().unwrap();
+    assert!(reason.contains("expected another peer"), "{reason}");
 }
 
 #[tokio::test]
@@ -170,6 +198,10 @@ fn a_refusal_goes_before_other_reasons() {
         failed("b", Some(RefuseCode::PasswordWrong)),
     ];
     assert_eq!(Failed::of(all), failed("b", Some(RefuseCode::PasswordWrong)));
+    let elsewhere = vec![failed("a", Some(RefuseCode::WrongPeer)), failed("b", None)];
+    assert_eq!(Failed::of(elsewhere), failed("b", None));
+    let elsewhere = vec![failed("a", Some(RefuseCode::WrongPeer))];
+    assert_eq!(Failed::of(elsewhere), failed("a", Some(RefuseCode::WrongPeer)));
     assert_eq!(
         Failed::of(vec![failed("a", None), failed("a", None), failed("c", None)]),
         failed("a; c", None)

@@ -61,9 +61,16 @@ impl HttpProxy {
     }
 }
 
+impl HttpProxy {
+    /// `HOST:PORT`.
+    pub(crate) fn place(&self) -> String {
+        authority(&self.host, self.port)
+    }
+}
+
 impl fmt::Display for HttpProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", authority(&self.host, self.port))
+        write!(f, "http://{}", self.place())
     }
 }
 

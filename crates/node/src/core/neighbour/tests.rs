@@ -10,6 +10,7 @@ use transport_tls::{Credentials, Endpoint, Expect, LocalHello};
 use transport_udp::Socket;
 use wire::{GroupHeader, Hops, Uid};
 
+use super::epochs::{OLD_KEYS, SETTLE};
 use super::*;
 
 const MTU: u32 = 1376;
@@ -82,6 +83,23 @@ async fn routers_without_a_common_transport_say_so() {
     assert!(pair.ends[1].neighbour.reason().contains("UDP only, the other TLS only"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_over_udp_vouch_for_a_link_that_is_silent_but_only_for_a_while() {
+    let mut pair = Pair::connect([TransportChoice::Auto; 2]).await;
+    let mut now = Instant::now();
+    pair.run_until(&mut now, |p| p.chosen() == [Some(PathKind::Udp); 2]).await;
+    pair.ends[1].neighbour.link_heard(now);
+    pair.ends[1].neighbour.heard(now);
+    pair.send_both_ways();
+    assert!(pair.ends[1].neighbour.heard(now + VOUCHED / 2));
+    assert!(!pair.ends[1].neighbour.heard(now + VOUCHED / 2), "nothing came since");
+    pair.send_both_ways();
+    assert!(!pair.ends[1].neighbour.heard(now + VOUCHED), "the link may have stalled");
+    pair.ends[1].neighbour.link_heard(now + VOUCHED);
+    pair.send_both_ways();
+    assert!(pair.ends[1].neighbour.heard(now + VOUCHED));
+}
+
 struct End {
     neighbour: Neighbour,
     udp: UdpTransport,
@@ -133,7 +151,15 @@ impl Pair {
         let [heard_d, heard_a] = sinks;
         let end = |established, choice, udp, udp_events, heard: Arc<Heard>| {
             let (events, link_events) = mpsc::channel(64);
-            let mut neighbour = Neighbour::start(LinkId(1), established, choice, heard.clone(), events);
+            let mut neighbour = Neighbour::start(
+                Instant::now(),
+                LinkId(1),
+                established,
+                LinkWay::Direct,
+                choice,
+                Upwards { frames: heard.clone(), events, handover: None },
+            )
+            .unwrap();
             neighbour.offer_session();
             End { neighbour, udp, udp_events, link_events, heard }
         };
