@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 WEAVE := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/weave
 
-.PHONY: help prepare build demo test lint bench bench-mesh bench-micro bench-relay rivals install
+.PHONY: help prepare build demo test lint bench bench-mesh bench-micro bench-relay bench-ways rivals install
 
 help:
 	@echo "make demo     two Docker hosts become one Ethernet, on this machine, step by step (root)"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint     format, clippy, documentation"
 	@echo "make bench    one table: no overlay, kernel VXLAN, weave over UDP and TLS, rivals that are installed (root)"
 	@echo "make bench-relay  what a relay costs, beside a direct path (root)"
+	@echo "make bench-ways   one table: how two hosts reach each other through NATs, firewalls and bad ways (root)"
 	@echo "make bench-mesh  one table: 10 to 1000 simulated peers, how soon they agree and what it costs"
 	@echo "make rivals   installs rivals for that table (root)"
 	@echo "make bench-micro  what each step of the data path costs, in time and in instructions"
@@ -41,6 +42,9 @@ bench: prepare build
 
 bench-relay: prepare build
 	@WEAVE_BIN=$(WEAVE) $(CARGO) run --quiet --release --locked --package benches --bin relay
+
+bench-ways: prepare build
+	@WEAVE_BIN=$(WEAVE) $(CARGO) run --quiet --release --locked --package benches --bin ways -- $(WAYS)
 
 bench-mesh:
 	@$(CARGO) run --quiet --release --locked --package benches --bin mesh-table

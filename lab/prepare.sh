@@ -8,6 +8,7 @@ NEEDS="
 cc=build-essential make=make
 dockerd=docker.io docker=docker.io ip=iproute2 nft=nftables iptables=iptables ethtool=ethtool
 tcpdump=tcpdump iperf3=iperf3 valgrind=valgrind ps=procps unshare=util-linux ping=iputils-ping awk=mawk
+squid=squid miniupnpd=miniupnpd-nftables conntrack=conntrack
 "
 
 main() {

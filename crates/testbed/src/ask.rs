@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,13 +15,7 @@ impl Host {
     /// # Errors
     /// No router serves there, or what it says is no report.
     pub fn ask(&self) -> Result<Value, String> {
-        let path = self.path_of("run/weave/weave.sock");
-        let answer = get(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        if !head.starts_with("HTTP/1.1 200 ") {
-            return Err(format!("{self}: {}", head.lines().next().unwrap_or("no answer")));
-        }
-        serde_json::from_str(body).map_err(|e| format!("{self}: {e}: {body}"))
+        report_of(&self.path_of("run/weave/weave.sock")).map_err(|e| format!("{self}: {e}"))
     }
 
     /// Where a file of this host is on this machine. A path from the root, without the first slash.
@@ -30,7 +24,17 @@ impl Host {
     }
 }
 
-fn get(socket: &PathBuf) -> std::io::Result<String> {
+/// The report of the router that serves at a socket.
+pub(crate) fn report_of(socket: &Path) -> Result<Value, String> {
+    let answer = get(socket).map_err(|e| format!("{}: {e}", socket.display()))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if !head.starts_with("HTTP/1.1 200 ") {
+        return Err(head.lines().next().unwrap_or("no answer").into());
+    }
+    serde_json::from_str(body).map_err(|e| format!("{e}: {body}"))
+}
+
+fn get(socket: &Path) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET /report HTTP/1.1\r\nHost: weave\r\nConnection: close\r\n\r\n")?;

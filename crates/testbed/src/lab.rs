@@ -164,7 +164,7 @@ fn script_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../lab/hosts.sh")
 }
 
-fn in_path(tool: &str) -> bool {
+pub(crate) fn in_path(tool: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }

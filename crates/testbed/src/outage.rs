@@ -79,19 +79,21 @@ impl Pings<'_> {
 }
 
 /// An answer as ping(8) tells of it.
-struct Answer {
+pub(crate) struct Answer {
     /// In seconds since 1970.
-    at: f64,
-    number: u64,
+    pub(crate) at: f64,
+    pub(crate) number: u64,
+    /// In seconds.
+    pub(crate) round_trip: f64,
 }
 
-fn answers(printed: &str) -> Vec<Answer> {
+pub(crate) fn answers(printed: &str) -> Vec<Answer> {
     let answer = |line: &str| {
         let (at, rest) = line.strip_prefix('[')?.split_once(']')?;
         let number = rest.split_once("icmp_seq=")?.1.split_whitespace().next()?;
         // Other lines with a number are those of trouble, which have no time of the round trip.
-        rest.contains(" time=").then_some(())?;
-        Some(Answer { at: at.parse().ok()?, number: number.parse().ok()? })
+        let time: f64 = rest.split_once(" time=")?.1.split_whitespace().next()?.parse().ok()?;
+        Some(Answer { at: at.parse().ok()?, number: number.parse().ok()?, round_trip: time / 1e3 })
     };
     printed.lines().filter_map(answer).collect()
 }

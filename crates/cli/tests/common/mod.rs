@@ -152,6 +152,8 @@ impl Control for Fake {
             seen,
             port_mapping: None,
             nat: None,
+            meeting: None,
+            path: Vec::new(),
             changes,
         })
     }
