@@ -211,3 +211,26 @@ fn what_is_no_record_of_a_neighbour_is_not_taken_from_a_link() {
     pair.transports[1].remove(2);
     assert!(inside.take(&[1, 0, 0, 0, 2]).is_none());
 }
+
+/// Whoever brings a record while the receiving thread takes up the one before must not take that for being awake.
+#[test]
+fn no_record_from_a_link_is_forgotten_until_something_else_comes() {
+    let pair = Pair::new();
+    pair.path.set_remote(NOWHERE.parse().unwrap());
+    pair.path.set_doubt(true);
+    for round in 0..20_000 {
+        let n = 1 + round % 3;
+        (0..n).for_each(|_| pair.send(100..101));
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut heard = pair.heard.0.lock().unwrap();
+            if heard.len() == n {
+                heard.clear();
+                break;
+            }
+            drop(heard);
+            assert!(Instant::now() < until, "round {round}: it waits for ever");
+            std::thread::yield_now();
+        }
+    }
+}
