@@ -60,7 +60,12 @@ impl Host {
 
     /// Runs a command in a container.
     pub fn inside(&self, container: &str, command: &[&str]) -> Output {
-        self.docker(&[&["exec", container], command].concat())
+        self.exec(&[&into(container), command].concat())
+    }
+
+    /// Starts a command in a container and leaves it running.
+    pub fn spawn_inside(&self, container: &str, command: &[&str]) -> Running<'_> {
+        self.spawn(&[&into(container), command].concat())
     }
 
     /// Runs `weave`: the one given to [`Lab::with_weave`](crate::Lab::with_weave).
@@ -130,6 +135,12 @@ impl Host {
         command.args(["exec", &self.k.to_string()]).args(words);
         command
     }
+}
+
+/// What leads a command into a container. `docker exec` now and then loses what a command wrote, and reports success (moby/moby#27289).
+fn into(container: &str) -> [&str; 4] {
+    let enter = "exec nsenter --target $(docker inspect -f '{{.State.Pid}}' \"$0\") --all -- \"$@\"";
+    ["sh", "-c", enter, container]
 }
 
 impl std::fmt::Display for Host {

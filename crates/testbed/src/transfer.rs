@@ -38,7 +38,7 @@ impl<'a> Transfer<'a> {
         Self {
             host,
             container: container.into(),
-            download: host.spawn(&["docker", "exec", container, "sh", "-c", &fetch]),
+            download: host.spawn_inside(container, &["sh", "-c", &fetch]),
         }
     }
 
