@@ -1,7 +1,7 @@
 //! Records of neighbours' sessions that came inside a link (P4.12). The receiving thread alone can open them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +25,8 @@ pub(crate) struct Waiting {
     /// Indices of sessions with neighbours.
     known: Mutex<BTreeSet<u32>>,
     records: AtomicUsize,
+    /// Somebody woke the receiving thread, which has not looked since.
+    is_woken: AtomicBool,
 }
 
 impl Waiting {
@@ -52,14 +54,14 @@ impl Inside {
         if !self.waiting.known().contains(&u32::from_be_bytes([i0, i1, i2, i3])) {
             return None;
         }
-        let before = self.waiting.records.fetch_add(1, Ordering::AcqRel);
-        if before >= MAX_WAITING {
+        if self.waiting.records.fetch_add(1, Ordering::AcqRel) >= MAX_WAITING {
             self.waiting.records.fetch_sub(1, Ordering::AcqRel);
             return Some(Err(Drop::QueueFull));
         }
         // The receiver outlives the transport; if its thread died there is nobody to tell.
         let _ = self.changes.send(Change::Record(record.to_vec()));
-        if before == 0 {
+        // After it was sent: whoever looks next finds it.
+        if !self.waiting.is_woken.swap(true, Ordering::AcqRel) {
             let _ = self.wake.write(1);
         }
         Some(Ok(()))
@@ -69,6 +71,10 @@ impl Inside {
 impl Shared {
     /// Takes up what the control side changed, and what links brought.
     pub(crate) fn take_changes(&self, sessions: &mut Sessions, out: &mut Outbox) {
+        // Before the look: what is sent after it wakes this thread again. Mostly nobody did, and the cache line stays where it is.
+        if self.waiting.is_woken.load(Ordering::Relaxed) {
+            self.waiting.is_woken.swap(false, Ordering::AcqRel);
+        }
         for (n, change) in self.changes.try_iter().take(A_TURN).enumerate() {
             match change {
                 Change::Record(mut record) => {

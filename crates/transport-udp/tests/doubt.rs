@@ -218,9 +218,9 @@ fn no_record_from_a_link_is_forgotten_until_something_else_comes() {
     let pair = Pair::new();
     pair.path.set_remote(NOWHERE.parse().unwrap());
     pair.path.set_doubt(true);
-    for round in 0..20_000 {
-        let n = 1 + round % 3;
-        (0..n).for_each(|_| pair.send(100..101));
+    for round in 0..4000 {
+        let n = 1 + round % 40;
+        pair.send(100..100 + n);
         let until = Instant::now() + PATIENCE;
         loop {
             let mut heard = pair.heard.0.lock().unwrap();
