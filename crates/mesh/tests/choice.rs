@@ -284,6 +284,15 @@ fn a_path_that_loses_far_more_is_left_and_tried_ever_more_rarely() {
 }
 
 #[test]
+fn so_much_loss_that_it_is_often_in_doubt_is_noticed_all_the_same() {
+    for (rate, loss) in [(15.0, 0.25), (15.0, 0.4), (200.0, 0.25), (200.0, 0.5)] {
+        let mut rig = Rig::new(Other::Link, rate, move |s| if s < 30.0 { FINE } else { lossy(loss) });
+        rig.run_until(75.0);
+        assert_eq!(rig.choice.way(), Way::Other, "{rate}, {loss}: {:?}", rig.ways);
+    }
+}
+
+#[test]
 fn a_lossy_path_that_is_mended_is_used_again_after_a_proof() {
     let weather = |s| if (60.0..90.0).contains(&s) { lossy(0.3) } else { FINE };
     let mut rig = Rig::new(Other::Link, 100.0, weather);

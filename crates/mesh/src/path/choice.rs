@@ -181,7 +181,7 @@ impl Choice {
             (Some(rtt), State::Down) => {
                 self.rtt = rtt;
                 self.doubt.clear();
-                self.loss.interrupt();
+                self.loss.clear();
                 if self.cause == Cause::Untried || self.other == Other::Nothing {
                     self.take_up(now, Cause::Answered);
                 } else {
@@ -442,7 +442,7 @@ impl Choice {
         (self.cause, self.since, self.is_strict, self.slow_since) = (cause, now, false, None);
         self.setbacks.used(now);
         self.doubt.clear();
-        self.loss.interrupt();
+        self.loss.clear();
     }
 
     /// It is far worse than the link.

@@ -48,47 +48,67 @@ impl std::fmt::Display for Lost {
     }
 }
 
-/// The records of the path, in windows.
+/// The records of the path, in windows. What lies between samples that follow each other counts; a window may have gaps.
 #[derive(Debug, Default)]
 pub(super) struct Loss {
     base: Option<Sample>,
+    window: Window,
     /// The window before was bad.
-    bad: bool,
+    was_bad: bool,
     latest: Option<(Instant, Lost)>,
+}
+
+/// What was counted of a window so far.
+#[derive(Debug, Default)]
+struct Window {
+    elapsed: Duration,
+    sent: u64,
+    /// Records overtake probes now and then: for a moment more may have arrived than were sent.
+    opened: u64,
+}
+
+impl Window {
+    fn add(&mut self, from: &Sample, to: &Sample) -> Option<()> {
+        let elapsed = to.at.checked_duration_since(from.at)?;
+        let (sent, opened) = (to.sent.checked_sub(from.sent)?, to.opened.checked_sub(from.opened)?);
+        self.elapsed = self.elapsed.saturating_add(elapsed);
+        self.sent = self.sent.saturating_add(sent);
+        self.opened = self.opened.saturating_add(opened);
+        Some(())
+    }
 }
 
 impl Loss {
     /// Takes a sample; gives what was lost if that is too much.
     pub(super) fn take(&mut self, sample: Sample) -> Option<Lost> {
-        let window = self.base.and_then(|base| {
-            let elapsed = sample.at.checked_duration_since(base.at)?;
-            let sent = sample.sent.checked_sub(base.sent)?;
-            // Records overtake probes now and then: more may arrive than were sent.
-            let opened = sample.opened.checked_sub(base.opened)?.min(sent);
-            Some((elapsed, Lost { lost: sent - opened, sent }))
-        });
-        let Some((elapsed, lost)) = window else {
-            self.base = Some(sample);
-            return None;
-        };
-        if elapsed < WINDOW || lost.sent < ENOUGH {
-            if elapsed >= STALE {
-                self.base = Some(sample);
-                self.bad = false;
-            }
+        let Some(base) = self.base.replace(sample) else { return None };
+        if self.window.add(&base, &sample).is_none()
+            || self.window.elapsed >= STALE && self.window.sent < ENOUGH
+        {
+            // Counts of something else, or of too long ago.
+            (self.window, self.was_bad) = (Window::default(), false);
+        }
+        if self.window.elapsed < WINDOW || self.window.sent < ENOUGH {
             return None;
         }
-        self.base = Some(sample);
+        let Window { elapsed, sent, opened } = std::mem::take(&mut self.window);
+        let lost = Lost { lost: sent.saturating_sub(opened), sent };
         self.latest = Some((sample.at, lost));
-        let arrived = (lost.sent - lost.lost) as f64;
-        let is_flooded = arrived > PLENTY as f64 * elapsed.as_secs_f64();
-        let was_bad = std::mem::replace(&mut self.bad, lost.is_over(BAD) && !is_flooded);
-        (self.bad && (was_bad || lost.is_over(AWFUL))).then_some(lost)
+        let is_flooded = opened as f64 > PLENTY as f64 * elapsed.as_secs_f64();
+        let is_bad = lost.is_over(BAD) && !is_flooded;
+        let was_bad = std::mem::replace(&mut self.was_bad, is_bad);
+        (is_bad && (was_bad || lost.is_over(AWFUL))).then_some(lost)
     }
 
-    /// What was counted so far does not belong to what comes.
-    pub(super) fn interrupt(&mut self) {
-        (self.base, self.bad) = (None, false);
+    /// What is between the last sample and the next does not count. A path that loses so much that it is in doubt every few seconds
+    /// shall be judged all the same.
+    pub(super) const fn interrupt(&mut self) {
+        self.base = None;
+    }
+
+    /// What was counted so far is of another time.
+    pub(super) fn clear(&mut self) {
+        *self = Self { latest: self.latest, ..Self::default() };
     }
 
     /// What the last window lost, and when it ended.
@@ -139,6 +159,23 @@ mod tests {
         assert_eq!(loss.take(Sample { at: at + WINDOW * 2, sent: 2000, opened: 1000 }), None);
         assert_eq!(loss.latest().unwrap().1, Lost { lost: 0, sent: 1000 });
         assert_eq!(loss.take(Sample { at: at + WINDOW * 3, sent: 10, opened: 0 }), None, "it went backwards");
+    }
+
+    #[test]
+    fn a_window_with_gaps_is_judged_and_one_of_another_time_is_not() {
+        let (mut loss, mut at, mut sent) = (Loss::default(), start(), 0);
+        let mut part = |loss: &mut Loss| {
+            loss.interrupt();
+            assert_eq!(loss.take(Sample { at, sent, opened: sent }), None);
+            (at, sent) = (at + WINDOW / 2, sent + 60);
+            let verdict = loss.take(Sample { at, sent, opened: sent - 15 });
+            verdict.is_some()
+        };
+        assert_eq!([0; 4].map(|_| part(&mut loss)), [false, false, false, true], "each two are a window");
+        loss.clear();
+        assert_eq!([0; 3].map(|_| part(&mut loss)), [false; 3]);
+        loss.clear();
+        assert_eq!([0; 4].map(|_| part(&mut loss)), [false, false, false, true]);
     }
 
     #[test]
