@@ -51,6 +51,8 @@ pub(crate) struct Wanted {
     pub(crate) sparing: bool,
     /// Over which time first dials are spread.
     pub(crate) spread: Duration,
+    /// Whether they are dialled though nothing reaches them: we have no link, so that nobody can tell who is there.
+    pub(crate) blindly: bool,
 }
 
 /// One line of what is being tried.
@@ -123,6 +125,7 @@ impl Targets {
             for &address in addresses {
                 discovered.add(address, due, addresses);
             }
+            discovered.lost |= wanted.blindly;
             if !std::mem::replace(&mut discovered.wanted, true) {
                 discovered.addresses.values_mut().for_each(|a| a.not_before(due));
             }

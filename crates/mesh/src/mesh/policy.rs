@@ -27,6 +27,8 @@ const KEEP_SPREAD: Duration = Duration::from_millis(30);
 const AGREE: Duration = Duration::from_secs(5);
 /// How long a wanted peer has to become a neighbour before it may be passed over: a dial from either end takes less.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Who has no link at all passes over so many without a second try: of two halves of a network a few of the next are on its side.
+const MOST_HURRIED: usize = 40;
 /// After this long without a link people are told.
 const TELL_AFTER: Duration = Duration::from_secs(15);
 /// How long a mesh that shrank must have stayed small before everyone is dialled: a peer that restarts at the border
@@ -117,7 +119,13 @@ impl Mesh {
             self.targets.want(now, &self.found.reached, &wanted, &mut self.rng);
             return;
         }
-        self.found.rings.update(&self.found.reached);
+        // Who has lost all its neighbours takes those on the rings of everyone it remembers: the next ones may be within reach.
+        let is_alone = self.links.len() == 0 && self.facts.peers() > 1;
+        if is_alone {
+            self.found.rings.update(&self.facts.origins().collect());
+        } else {
+            self.found.rings.update(&self.found.reached);
+        }
         let everyone = self.wants_everyone(now);
         self.choose_wanted(now, everyone);
         // Those who join are heard of before anyone states a link to them.
@@ -139,6 +147,7 @@ impl Mesh {
             peers: self.policy.granted.iter().map(addresses).collect(),
             sparing: !everyone,
             spread: if self.policy.many { SPREAD } else { Duration::ZERO },
+            blindly: is_alone,
         };
         self.targets.want(now, &self.found.reached, &wanted, &mut self.rng);
         self.close_surplus(now);
@@ -229,7 +238,11 @@ impl Mesh {
         let over = RefCell::new(BTreeSet::new());
         let passed = |peer| {
             let patient = self.policy.since.get(&peer).is_none_or(|&at| now < at + PATIENCE);
-            let passed = !patient && !self.links.has_peer(peer) && self.targets.is_closed(peer);
+            let hurries = self.links.len() == 0 && over.borrow().len() < MOST_HURRIED;
+            let passed = !patient
+                && !self.links.has_peer(peer)
+                && (self.targets.is_closed(peer)
+                    || hurries && self.targets.is_tried_in_vain(now, peer, PATIENCE));
             if passed {
                 over.borrow_mut().insert(peer);
             }

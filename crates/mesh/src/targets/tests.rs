@@ -290,6 +290,7 @@ fn only_wanted_peers_are_dialled_and_a_target_within_reach_is_spared() {
         peers: peers.iter().map(|&n| (name(n), BTreeSet::from([address(n)]))).collect(),
         sparing: true,
         spread: Duration::ZERO,
+        blindly: false,
     };
     rig.targets.connect(rig.start, "h3");
     let id = rig.dial(0);
@@ -318,7 +319,11 @@ fn first_dials_are_spread_over_the_time_that_is_asked_for() {
     let all = 10..250;
     let peers = all.clone().map(|n| (name(n), BTreeSet::from([address(n)]))).collect();
     let reachable: Vec<_> = all.collect();
-    rig.want(0, &reachable, Wanted { peers, sparing: true, spread: Duration::from_millis(400) });
+    rig.want(
+        0,
+        &reachable,
+        Wanted { peers, sparing: true, spread: Duration::from_millis(400), blindly: false },
+    );
     let begun: Vec<_> = (0..=8).map(|n| rig.dials(n * 50).len()).collect();
     assert_eq!(begun.iter().sum::<usize>(), 240);
     assert!(begun.iter().all(|&n| n <= 60), "{begun:?}");
@@ -342,4 +347,14 @@ fn a_peer_is_held_for_closed_when_it_has_no_address_or_each_failed_twice_or_is_f
     rig.fail(100_000, id, Some(RefuseCode::LimitReached));
     assert!(rig.targets.is_closed(name(9)));
     assert_eq!(rig.targets.trouble(name(9)), None, "that is no fault");
+}
+
+#[test]
+fn who_has_no_link_dials_whom_it_wants_though_nothing_reaches_them() {
+    let mut rig = Rig::new(0);
+    let peers = || [(name(8), BTreeSet::from([address(8)]))].into();
+    rig.want(0, &[], Wanted { peers: peers(), ..Wanted::default() });
+    assert_eq!(rig.dials(1000).len(), 0);
+    rig.want(1000, &[], Wanted { peers: peers(), blindly: true, ..Wanted::default() });
+    assert_eq!(rig.dials(2000).len(), 1);
 }

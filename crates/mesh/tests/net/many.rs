@@ -219,3 +219,24 @@ fn a_link_that_frames_go_by_is_closed_only_when_there_are_keys_that_do_not_need_
     }
     assert_eq!(open, BTreeSet::new());
 }
+
+#[test]
+fn who_loses_all_its_neighbours_at_once_finds_others_while_it_remembers_them() {
+    for seed in 0..4 {
+        let mut net = joined(seed, 60);
+        net.run(90.0);
+        let lonely = (30..60).find(|&n| !linked(&net, n).contains(&net.name(0))).unwrap();
+        let lost: Vec<_> = (0..60).filter(|&n| linked(&net, lonely).contains(&net.name(n))).collect();
+        assert!(lost.len() >= 5, "seed {seed}");
+        net.cut(&[lonely], &lost);
+        // Nor does it reach its target.
+        net.cut(&[lonely], &[0]);
+        let dials = net.hosts[lonely].dials.len();
+        net.run(20.0);
+        let left = lost.iter().filter(|&&n| linked(&net, lonely).contains(&net.name(n))).count();
+        assert!(left == 0 && net.hosts[lonely].mesh.links().count() > 0, "seed {seed}");
+        let dials = net.hosts[lonely].dials.len() - dials;
+        assert!(dials < 100, "seed {seed}: {dials} dials");
+        assert_eq!(incomplete(&net), Vec::<usize>::new(), "seed {seed}");
+    }
+}
