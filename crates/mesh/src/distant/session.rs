@@ -105,7 +105,11 @@ impl Session {
 
     /// We answer an offer of the other end. Whether to seal with its keys at once: not while we have others that the
     /// other end is known to have.
+    ///
+    /// That is use of the session: were it to end before the answer arrives, nobody could repeat the answer, and the offer is
+    /// none that is answered a second time.
     pub(super) fn answer(&mut self, now: Instant, epoch: Epoch) -> bool {
+        self.used = self.used.max(now);
         if self.current.confirmed {
             self.old.extend(self.pending.replace(epoch).map(|left| (left, None)));
             return false;
@@ -352,6 +356,15 @@ mod tests {
         assert!(!rig.session.is_over(rig.at(399)));
         assert_eq!(rig.session.next_due(), rig.at(400));
         assert!(rig.session.is_over(rig.at(400)));
+    }
+
+    #[test]
+    fn an_offer_that_is_answered_at_the_last_moment_keeps_the_session() {
+        let mut rig = Rig::offered();
+        rig.session.used(rig.at(100));
+        rig.session.answer(rig.at(399), Epoch::answered(rig.at(399), 2));
+        assert!(!rig.session.is_over(rig.at(698)));
+        assert!(rig.session.is_over(rig.at(699)));
     }
 
     #[test]
