@@ -15,6 +15,16 @@ const PROVEN_AFTER: Duration = Duration::from_secs(60);
 /// After this many failures in a row the way is held for closed: one may be chance.
 const CLOSED_AFTER: u32 = 2;
 
+/// What a link was worth that is lost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past {
+    /// For so long it was up.
+    pub(crate) lived: Duration,
+    /// It had worked, and then one end heard nothing any more: a way that became too narrow for its segments looks like that, and short
+    /// ones (P2.12) may pass.
+    pub(crate) fell_silent: bool,
+}
+
 /// Why there is no link (any more).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Failure<'a> {
@@ -37,6 +47,8 @@ pub(crate) struct Attempt {
     failures: u32,
     /// The last one was that the other end has all its links.
     is_full: bool,
+    /// A young link that fell silent was dialled again at once, and none lived long since then.
+    hurried: bool,
     /// Where the last try went.
     pub(crate) address: Option<SocketAddr>,
 }
@@ -65,6 +77,7 @@ impl Attempt {
             is_final: false,
             failures: 0,
             is_full: false,
+            hurried: false,
             address: None,
         }
     }
@@ -171,11 +184,11 @@ impl Attempt {
         self.error = Some(failure.reason.to_owned());
     }
 
-    /// A link to the peer that this leads to was lost after `lived`.
+    /// A link to the peer that this leads to was lost.
     pub(crate) fn lost(
         &mut self,
         now: Instant,
-        lived: Duration,
+        past: Past,
         head_start: Duration,
         failure: Failure<'_>,
         rng: &mut StdRng,
@@ -186,8 +199,16 @@ impl Attempt {
         self.failed(now, failure, rng);
         // Who says goodbye is not back at once.
         let goodbye = failure.code == Some(RefuseCode::ShuttingDown);
-        if lived > PROVEN_AFTER && !self.is_final && !self.is_full && !goodbye {
+        if self.is_final || self.is_full || goodbye {
+            return;
+        }
+        let is_proven = past.lived > PROVEN_AFTER;
+        if is_proven {
             self.backoff = Backoff::new();
+            self.hurried = false;
+        }
+        if is_proven || past.fell_silent && !self.hurried {
+            self.hurried = !is_proven;
             self.failures = 0;
             self.progress = Progress::Due(now + head_start);
         }
@@ -209,6 +230,10 @@ mod tests {
 
     fn failure(code: Option<RefuseCode>) -> Failure<'static> {
         Failure { reason: "said no", code }
+    }
+
+    const fn broke(lived: Duration) -> Past {
+        Past { lived, fell_silent: false }
     }
 
     fn wait(a: &Attempt, now: Instant) -> f64 {
@@ -235,7 +260,7 @@ mod tests {
         let mut a = Attempt::new(now);
         let lost = |a: &mut Attempt, lived, code, rng: &mut StdRng| {
             a.linked(LinkId(1));
-            a.lost(now, lived, Duration::ZERO, failure(code), rng);
+            a.lost(now, broke(lived), Duration::ZERO, failure(code), rng);
             wait(a, now)
         };
         assert!(lost(&mut a, MINUTE, None, &mut rng) >= 1.0);
@@ -249,9 +274,32 @@ mod tests {
         let mut a = Attempt::new(now);
         for _ in 0..8 {
             a.linked(LinkId(1));
-            a.lost(now, Duration::from_secs(1), Duration::ZERO, failure(None), &mut rng);
+            a.lost(now, broke(Duration::from_secs(1)), Duration::ZERO, failure(None), &mut rng);
         }
         assert!(wait(&a, now) > 17.0, "2 s × 1.5⁷ × 0.5 at the least");
+    }
+
+    #[test]
+    fn a_young_link_that_fell_silent_is_dialled_at_once_but_not_again_and_again() {
+        let (now, mut rng) = (start(), StdRng::from_seed([1; 32]));
+        let mut a = Attempt::new(now);
+        let mut silent = |a: &mut Attempt, lived, code| {
+            a.linked(LinkId(1));
+            a.lost(now, Past { lived, fell_silent: true }, Duration::ZERO, failure(code), &mut rng);
+            wait(a, now)
+        };
+        let young = Duration::from_secs(9);
+        assert!(silent(&mut a, young, None) <= 0.0);
+        assert_eq!((a.is_closed(), a.error()), (false, Some("said no")));
+        for _ in 0..8 {
+            assert!(silent(&mut a, young, Some(RefuseCode::Silent)) >= 1.0);
+        }
+        assert!(silent(&mut a, young, None) > 17.0, "the wait has grown");
+        assert!(silent(&mut a, MINUTE * 2, None) <= 0.0);
+        assert!(silent(&mut a, young, Some(RefuseCode::Silent)) <= 0.0, "one lived long since");
+        for code in [RefuseCode::NotUnderstood, RefuseCode::LimitReached, RefuseCode::ShuttingDown] {
+            assert!(silent(&mut Attempt::new(now), young, Some(code)) >= 1.0, "{code:?}");
+        }
     }
 
     #[test]
@@ -264,7 +312,7 @@ mod tests {
         assert!(a.is_closed());
         a.linked(LinkId(1));
         assert!(!a.is_closed());
-        a.lost(now, MINUTE * 2, Duration::ZERO, failure(Some(RefuseCode::LimitReached)), &mut rng);
+        a.lost(now, broke(MINUTE * 2), Duration::ZERO, failure(Some(RefuseCode::LimitReached)), &mut rng);
         assert!(a.is_closed() && a.is_full() && wait(&a, now) >= 1.0);
     }
 
@@ -288,7 +336,7 @@ mod tests {
         let (now, mut rng) = (start(), StdRng::from_seed([1; 32]));
         let mut a = Attempt::new(now);
         a.oneself();
-        a.lost(now, MINUTE * 2, Duration::ZERO, failure(None), &mut rng);
+        a.lost(now, broke(MINUTE * 2), Duration::ZERO, failure(None), &mut rng);
         assert_eq!((a.due(), a.error()), (None, Some("is this host itself")));
         a.anew(now);
         assert_eq!(a.due(), Some(now));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use topology::cost::{self, MAX_CLASS};
+use topology::cost::{self, CONTROL_ONLY, MAX_CLASS};
 use wire::{LinkEntry, PeerName, RefuseCode, Uid};
 
 use crate::mesh::{LinkId, LinkUp, LinkWay};
@@ -48,7 +48,7 @@ pub(crate) struct Link {
     /// Orders two links between the same peers (P2.10): the dialler's name, then its nonce.
     pub(crate) rank: (PeerName, u32),
     pub(crate) up_since: Instant,
-    /// The code of the refusal that arrived on it: it is about to be closed by the other end.
+    /// The code of the refusal that arrived on it, so that it is about to be closed by the other end; or with which we close it.
     pub(crate) refusal: Option<RefuseCode>,
     heard: Instant,
     /// When frames came by it last.
@@ -61,6 +61,8 @@ pub(crate) struct Link {
     class: Option<u8>,
     /// The class that we state (P8.1).
     cost: Option<u8>,
+    /// It carries control only: frames have no transport to this peer that works.
+    is_control_only: bool,
     proof: Option<Proof>,
 }
 
@@ -117,6 +119,7 @@ impl Links {
             shorter: Shorter::default(),
             class: None,
             cost: None,
+            is_control_only: false,
             proof: None,
         };
         self.look_at = link.look_at().into_iter().chain(self.look_at).min();
@@ -196,6 +199,12 @@ impl Links {
         if let Some(link) = self.links.get_mut(&id) {
             link.refusal = code;
         }
+    }
+
+    /// Whether this link carries frames. Says whether that is news.
+    pub(crate) fn carries_frames(&mut self, id: LinkId, carries: bool) -> bool {
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        std::mem::replace(&mut link.is_control_only, !carries) == carries
     }
 
     /// States each link at the class that its round-trip time is in now. Says whether that changes anything.
@@ -315,7 +324,11 @@ impl Link {
 
     /// The class of cost that we state. While nothing is measured the worst is assumed.
     pub(crate) const fn cost(&self) -> u8 {
-        if let Some(cost) = self.cost { cost } else { MAX_CLASS }
+        match self.cost {
+            _ if self.is_control_only => CONTROL_ONLY,
+            Some(cost) => cost,
+            None => MAX_CLASS,
+        }
     }
 
     fn look_at(&self) -> Option<(Instant, &'static str)> {

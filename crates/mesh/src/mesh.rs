@@ -22,7 +22,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use wire::{Message, PeerName, Refuse, RefuseCode, Uid};
 
-use crate::attempt::Failure;
+use crate::attempt::{Failure, Past};
 use crate::distant::{Distant, Own};
 use crate::facts::FactStore;
 use crate::identity::{Identity, Verify};
@@ -311,6 +311,15 @@ impl Mesh {
     }
 
     /// A dial was resolved to this address and goes there now.
+    /// Frames to the peer at the other end have a transport that works beside or inside this link, or have none: then they go through
+    /// others, as if there were no link. To be told when that changes, or again and again.
+    pub fn handle_carries(&mut self, now: Instant, link: LinkId, frames: bool) {
+        if self.links.carries_frames(link, frames) {
+            self.links_changed(now, !frames);
+            self.state_by(now + COALESCE);
+        }
+    }
+
     pub fn handle_dialling(&mut self, _now: Instant, dial: DialId, address: SocketAddr) {
         self.targets.dialling(dial, canonical(address));
     }
@@ -413,21 +422,22 @@ impl Mesh {
     }
 
     fn act_on(&mut self, now: Instant, event: LinkEvent) {
-        let (link, text) = match event {
+        let (link, code, text) = match event {
             LinkEvent::Ping(link, token) => return self.send(link, Message::Ping(token)),
-            LinkEvent::Silent(link) => (link, "nothing was heard for 6.5 s"),
+            LinkEvent::Silent(link) => (link, Some(RefuseCode::Silent), "nothing was heard for 6.5 s"),
             LinkEvent::Costs => {
                 self.state_by(now + COALESCE);
                 return self.links_changed(now, false);
             }
             LinkEvent::Superseded(link) => {
-                (link, "no answer within 3 s while a later run of this peer calls")
+                (link, None, "no answer within 3 s while a later run of this peer calls")
             }
         };
         self.counters.links_silent += 1;
-        if let Some(down) = self.links.remove(link) {
+        if let Some(mut down) = self.links.remove(link) {
             self.actions.push_back(Action::Close { link, refuse: Refuse::new(RefuseCode::Silent, text) });
             self.lose(now, &down, text);
+            down.refusal = down.refusal.or(code);
         }
     }
 
@@ -437,8 +447,11 @@ impl Mesh {
         self.facts.link_down(link.peer);
         let lived = now.saturating_duration_since(link.up_since);
         let reason = text::printable(reason);
+        // One that never answered had not worked.
+        let fell_silent = link.refusal == Some(RefuseCode::Silent) && link.rtt().is_some();
+        let past = Past { lived, fell_silent };
         let failure = Failure { reason: &reason, code: link.refusal };
-        self.targets.link_down(now, link.peer, lived, failure, &mut self.rng);
+        self.targets.link_down(now, link.peer, past, failure, &mut self.rng);
         self.links_changed(now, true);
         let unneeded = link.refusal == Some(RefuseCode::NotNeeded);
         self.state_by(now + if unneeded { THEIR_WORD } else { COALESCE });

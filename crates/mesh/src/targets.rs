@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use topology::Reached;
 use wire::{PeerName, RefuseCode};
 
-use crate::attempt::{Attempt, Failure, Progress};
+use crate::attempt::{Attempt, Failure, Past, Progress};
 use crate::links::Links;
 use crate::mesh::{DialId, DialTo, LinkId};
 use crate::view::{ConnectionState, TargetView};
@@ -300,12 +300,12 @@ impl Targets {
         }
     }
 
-    /// The link to `peer` was lost after `lived`.
+    /// The link to `peer` was lost.
     pub(crate) fn link_down(
         &mut self,
         now: Instant,
         peer: PeerName,
-        lived: Duration,
+        past: Past,
         failure: Failure<'_>,
         rng: &mut StdRng,
     ) {
@@ -323,7 +323,7 @@ impl Targets {
             if failure.code == Some(RefuseCode::NotNeeded) {
                 attempt.unneeded(now, rng);
             } else {
-                attempt.lost(now, lived, head_start, failure, rng);
+                attempt.lost(now, past, head_start, failure, rng);
             }
         }
     }

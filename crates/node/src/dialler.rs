@@ -173,7 +173,8 @@ impl Dial<'_> {
             return self.with_short_segments(address).await;
         }
         let tcp = connect::to(address).await.map_err(Failed::because)?;
-        let (patience, progress) = (narrow::patience(begun.elapsed()), Progress::default());
+        let patience = known.patience(begun, address.ip(), begun.elapsed());
+        let progress = Progress::default();
         let hold = narrow::hold(&tcp);
         let full = self.shake_hands(tcp, address, None, Some(&progress));
         let short = self.with_short_segments(address);

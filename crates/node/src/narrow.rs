@@ -19,6 +19,8 @@ use crate::connect::plain;
 
 /// For so long nothing has to come, at least: before that TCP repeats what got lost by chance.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The same where a link has just fallen silent, which may have come of a way that became narrow. Then that chance is the better guess.
+const SUSPICIOUS: Duration = Duration::from_millis(150);
 /// The same in round trips, where that is more, and the most that they make of it.
 const ROUND_TRIPS: u32 = 4;
 const MOST_PATIENCE: Duration = Duration::from_secs(3);
@@ -26,33 +28,78 @@ const MOST_PATIENCE: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long it is remembered of an address. Then full segments are tried first again.
 const REMEMBERED: Duration = Duration::from_secs(600);
+/// How long it is remembered that a link fell silent: for the next dial.
+const SUSPECTED: Duration = Duration::from_secs(10);
 /// Most addresses remembered.
 const MOST: usize = 256;
 
-/// Where only short segments got through lately.
-#[derive(Debug, Default)]
-pub(crate) struct Narrow(Mutex<BTreeMap<IpAddr, Instant>>);
+/// What is remembered of ways where packets that are too long vanish.
+#[derive(Debug)]
+pub(crate) struct Narrow {
+    /// Where only short segments got through.
+    known: Lately,
+    /// Where a link fell silent.
+    suspected: Lately,
+}
+
+impl Default for Narrow {
+    fn default() -> Self {
+        Self { known: Lately::of(REMEMBERED), suspected: Lately::of(SUSPECTED) }
+    }
+}
 
 impl Narrow {
     /// Whether short segments are to be used from the start.
     pub(crate) fn is_known(&self, now: Instant, ip: IpAddr) -> bool {
-        self.known().get(&ip).is_some_and(|at| now < *at + REMEMBERED)
+        self.known.holds(now, ip)
     }
 
     /// Full segments do not reach this address, or are not likely to.
     pub(crate) fn note(&self, now: Instant, ip: IpAddr) {
-        let mut known = self.known();
-        known.retain(|_, at| now < *at + REMEMBERED);
-        if known.len() >= MOST
-            && let Some(oldest) = known.iter().min_by_key(|(_, at)| **at).map(|(ip, _)| *ip)
-        {
-            known.remove(&oldest);
-        }
-        known.insert(ip, now);
+        self.known.note(now, ip);
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A link with this address fell silent: full segments may not reach it any more.
+    pub(crate) fn suspect(&self, now: Instant, ip: IpAddr) {
+        self.suspected.note(now, ip);
+    }
+
+    /// How long nothing has to come in a handshake with this address until it counts as stalled, where connecting took so long.
+    pub(crate) fn patience(&self, now: Instant, ip: IpAddr, connecting: Duration) -> Duration {
+        let least = if self.suspected.holds(now, ip) { SUSPICIOUS } else { PATIENCE };
+        connecting.saturating_mul(ROUND_TRIPS).clamp(least, MOST_PATIENCE)
+    }
+}
+
+/// Addresses that something is true of for a while.
+#[derive(Debug)]
+struct Lately {
+    lasts: Duration,
+    since: Mutex<BTreeMap<IpAddr, Instant>>,
+}
+
+impl Lately {
+    const fn of(lasts: Duration) -> Self {
+        Self { lasts, since: Mutex::new(BTreeMap::new()) }
+    }
+
+    fn holds(&self, now: Instant, ip: IpAddr) -> bool {
+        self.since().get(&ip).is_some_and(|at| now < *at + self.lasts)
+    }
+
+    fn note(&self, now: Instant, ip: IpAddr) {
+        let mut since = self.since();
+        since.retain(|_, at| now < *at + self.lasts);
+        if since.len() >= MOST
+            && let Some(oldest) = since.iter().min_by_key(|(_, at)| **at).map(|(ip, _)| *ip)
+        {
+            since.remove(&oldest);
+        }
+        since.insert(ip, now);
+    }
+
+    fn since(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,11 +112,6 @@ pub(crate) fn hold(tcp: &TcpStream) -> Option<OwnedFd> {
 pub(crate) fn reset(tcp: &OwnedFd) {
     // What cannot be reset ends when the other end loses patience.
     let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
-}
-
-/// How long nothing has to come in a handshake until it counts as stalled, where connecting took so long.
-pub(crate) fn patience(connecting: Duration) -> Duration {
-    connecting.saturating_mul(ROUND_TRIPS).clamp(PATIENCE, MOST_PATIENCE)
 }
 
 /// Connects for short segments.
@@ -144,10 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_way_is_given_more_time() {
-        for (connecting, expected) in [(0, 500), (120, 500), (300, 1200), (5000, 3000)] {
-            assert_eq!(patience(Duration::from_millis(connecting)), Duration::from_millis(expected));
-        }
+    fn a_slow_way_is_given_more_time_and_one_where_a_link_fell_silent_less_for_a_while() {
+        let (narrow, now, ip) = (Narrow::default(), Instant::now(), IpAddr::from([10, 0, 0, 1]));
+        let patience =
+            |at, connecting| narrow.patience(at, ip, Duration::from_millis(connecting)).as_millis();
+        let connecting = [0, 120, 300, 5000];
+        assert_eq!(connecting.map(|ms| patience(now, ms)), [500, 500, 1200, 3000]);
+        narrow.suspect(now, ip);
+        assert_eq!(connecting.map(|ms| patience(now, ms)), [150, 480, 1200, 3000]);
+        assert!(!narrow.is_known(now, ip), "it is a guess");
+        assert_eq!(patience(now + SUSPECTED, 0), 500);
     }
 
     #[test]
@@ -159,7 +207,7 @@ mod tests {
         assert!(!narrow.is_known(now + REMEMBERED, ip(1)));
         let later = now + Duration::from_secs(1);
         (2..2 + MOST as u32).for_each(|n| narrow.note(later, ip(n)));
-        assert_eq!(narrow.known().len(), MOST);
+        assert_eq!(narrow.known.since().len(), MOST);
         assert!(!narrow.is_known(later, ip(1)), "the oldest gave way");
     }
 }

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 /// The class of everything that takes longer than 128 ms.
 pub const MAX_CLASS: u8 = 8;
+/// The class of a link that carries control and no frames: its two ends have no transport in common that works. Whatever way there is
+/// else is better.
+pub const CONTROL_ONLY: u8 = 9;
 
 /// The class of a round-trip time: the least whose bound holds it.
 pub fn class(rtt: Duration) -> u8 {
@@ -23,9 +26,9 @@ pub fn next_class(current: u8, rtt: Duration) -> u8 {
 }
 
 /// What a link of this class adds to the cost of a path. The one on top makes a hop cost something even where the time
-/// does not.
+/// does not. A link without frames weighs more than the fifteen slowest that a path may have.
 pub const fn weight(class: u8) -> u32 {
-    (1 << if class < MAX_CLASS { class } else { MAX_CLASS }) + 1
+    (1 << if class <= MAX_CLASS { class } else { MAX_CLASS + 5 }) + 1
 }
 
 const fn bound(class: u8) -> Duration {
@@ -65,7 +68,8 @@ mod tests {
 
     #[test]
     fn weights_double_and_saturate() {
-        assert_eq!([0, 1, 7, 8, 9, 255].map(weight), [2, 3, 129, 257, 257, 257]);
+        assert_eq!([0, 1, 7, 8, 9, 255].map(weight), [2, 3, 129, 257, 8193, 8193]);
+        assert!(weight(CONTROL_ONLY) > weight(MAX_CLASS) * wire::MAX_HOPS as u32);
     }
 
     proptest! {

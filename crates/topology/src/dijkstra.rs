@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::cost::{MAX_CLASS, weight};
+use crate::cost::{CONTROL_ONLY, weight};
 use crate::graph::Graph;
 
 /// What a path costs: its weight, and below it the number of its hops, so that of equal weights fewer hops win.
@@ -42,7 +42,7 @@ pub(crate) const fn hops_of(cost: Cost) -> usize {
 impl Tree {
     pub(crate) fn grow(graph: &Graph, source: u16) -> Self {
         let n = graph.names().len();
-        let steps: [Cost; MAX_CLASS as usize + 1] = std::array::from_fn(|class| step(class as u8));
+        let steps: [Cost; CONTROL_ONLY as usize + 1] = std::array::from_fn(|class| step(class as u8));
         let mut tree = Self { costs: vec![FAR; n], parents: vec![source; n] };
         let mut edge = BinaryHeap::with_capacity(n);
         tree.costs[usize::from(source)] = 0;

@@ -2,7 +2,7 @@
 
 use wire::{MAX_HOPS, PeerName};
 
-use crate::cost::weight;
+use crate::cost::{CONTROL_ONLY, weight};
 use crate::dijkstra::{Cost, FAR, Tree, hops_of, step, weight_of};
 use crate::graph::Graph;
 
@@ -19,8 +19,8 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// The routes from `source`. What lies behind eight hops is not within reach. To a neighbour the link itself is the
-    /// route. One that was there `before` stays while its links do, unless another one is cheaper by a fifth.
+    /// The routes from `source`. What lies behind fifteen hops is not within reach. To a neighbour the link itself is the
+    /// route, unless it carries no frames. One that was there `before` stays while its links do, unless another one is cheaper by a fifth.
     pub fn new(graph: &Graph, source: PeerName, before: &Self) -> Self {
         let mut routes = Self { starts: vec![0], ..Self::default() };
         let Some(from) = graph.number(source) else { return routes };
@@ -32,7 +32,7 @@ impl Routes {
             if to == from || tree.costs[usize::from(to)] == FAR {
                 continue;
             }
-            if graph.edge(from, to).is_some() {
+            if graph.edge(from, to).is_some_and(|link| link.class < CONTROL_ONLY) {
                 routes.push(name, [name]);
                 continue;
             }

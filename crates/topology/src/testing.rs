@@ -25,6 +25,6 @@ pub(crate) fn of_links(links: &[(u16, u16, u8)]) -> Graph {
 
 /// Links among the peers 0 to `n`, at most one for each pair.
 pub(crate) fn links(n: u16, most: usize) -> impl Strategy<Value = Vec<(u16, u16, u8)>> {
-    proptest::collection::btree_map((0..n, 0..n), 0_u8..9, 0..most)
+    proptest::collection::btree_map((0..n, 0..n), 0_u8..=9, 0..most)
         .prop_map(|map| map.into_iter().filter(|((a, b), _)| a < b).map(|((a, b), c)| (a, b, c)).collect())
 }

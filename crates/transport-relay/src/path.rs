@@ -19,6 +19,16 @@ pub struct Route {
     pub names: Vec<[u8; PeerName::LEN]>,
 }
 
+impl Route {
+    /// The largest frame whose records one of the first hop's paths takes behind these names. Where the hop has one over UDP alone,
+    /// frames are to fit that: what is too long for it would be lost, and nobody told.
+    fn room(&self) -> usize {
+        let takes = |path: &Arc<dyn HopPath>| path.max_relayed();
+        let longest = takes(&self.hop.primary).max(self.hop.fallback.as_ref().map_or(0, takes));
+        longest.saturating_sub(self.names.len() * PeerName::LEN + UNICAST_OVERHEAD)
+    }
+}
+
 /// The way to one peer through others.
 pub struct RelayPath {
     sealer: ArcSwap<Sealer>,
@@ -83,7 +93,7 @@ impl FramePath for RelayPath {
     }
 
     fn max_frame(&self) -> usize {
-        self.max_frame
+        self.route.load().as_ref().map_or(self.max_frame, |route| route.room().min(self.max_frame))
     }
 
     fn send(&self, frame: &SuperFrame<'_>, batch: &mut Batch) -> Result<(), Drop> {

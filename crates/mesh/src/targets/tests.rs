@@ -78,7 +78,9 @@ impl Rig {
     fn lose(&mut self, ms: u64, link: u64, peer: u8, lived_s: u64, code: Option<RefuseCode>) {
         self.links.remove(LinkId(link));
         let (now, failure) = (self.at(ms), Failure { reason: "lost", code });
-        self.targets.link_down(now, name(peer), Duration::from_secs(lived_s), failure, &mut self.rng);
+        let past =
+            Past { lived: Duration::from_secs(lived_s), fell_silent: code == Some(RefuseCode::Silent) };
+        self.targets.link_down(now, name(peer), past, failure, &mut self.rng);
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::harness::Net;
 use mesh::DialTo;
 use wire::RefuseCode;
@@ -23,6 +25,31 @@ fn a_silent_link_is_closed_after_6_5_s_with_code_12() {
     net.run(3.2);
     assert_eq!(net.link_between(0, 1), None);
     assert_eq!(net.hosts[0].mesh.counters().links_silent, 1);
+}
+
+#[test]
+fn a_young_link_that_fell_silent_is_dialled_again_at_once_by_both_ends_and_then_with_back_off() {
+    for seed in 0..10 {
+        let mut net = Net::with_hosts(seed, 2);
+        net.connect(1, 0);
+        net.run(10.0);
+        net.cut(&[0], &[1]);
+        net.run(6.6);
+        assert_eq!(net.link_between(0, 1), None);
+        let fell_silent = net.now;
+        net.run(20.0);
+        for host in [0, 1] {
+            let dials: Vec<_> = net.hosts[host].dials.iter().map(|&(at, _)| at).collect();
+            let first = dials.iter().position(|&at| at + Duration::from_secs(4) > fell_silent).unwrap();
+            // Who has the greater name leaves the other half a second.
+            assert!(dials[first] < fell_silent + Duration::from_millis(600), "seed {seed}: {dials:?}");
+            let next = dials.get(first + 1).copied();
+            assert!(
+                next.is_none_or(|next| next > dials[first] + Duration::from_secs(1)),
+                "seed {seed}: {dials:?}"
+            );
+        }
+    }
 }
 
 #[test]

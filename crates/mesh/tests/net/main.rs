@@ -5,6 +5,7 @@
 mod harness;
 
 mod addresses;
+mod carrying;
 mod distant;
 mod duplicates;
 mod facts;

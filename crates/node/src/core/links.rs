@@ -116,6 +116,7 @@ impl Core {
         if self.parts.udp.is_some() {
             neighbour.offer_session();
         }
+        self.parts.mesh.handle_carries(now, id, neighbour.chosen().is_some());
         self.neighbours.insert(id, neighbour);
         self.by_peer.insert(peer, id);
         self.stale = true;
@@ -143,7 +144,7 @@ impl Core {
             LinkEvent::Closed { reason, code } => {
                 let reason = neighbour
                     .last_words
-                    .take()
+                    .as_ref()
                     .map_or(reason, |refuse| format!("closed by the other end: {refuse}"));
                 tracing::info!(peer = %neighbour.peer, reason, ?code, "link down");
                 self.parts.mesh.handle_link_down(now, id, &reason);
@@ -167,6 +168,7 @@ impl Core {
     pub(super) fn drive_path(&mut self, now: Instant, id: LinkId) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         self.stale |= neighbour.drive(now, self.parts.udp.as_ref());
+        self.parts.mesh.handle_carries(now, id, neighbour.chosen().is_some());
     }
 
     /// Tells every neighbour that we stop.
@@ -221,6 +223,10 @@ impl Core {
         let peer = neighbour.peer;
         if let Some(ip) = neighbour.narrow_address() {
             self.narrow.note(Instant::now(), ip);
+        }
+        let said = refuse.as_ref().or(neighbour.last_words.as_ref());
+        if said.and_then(Refuse::known) == Some(RefuseCode::Silent) {
+            self.narrow.suspect(Instant::now(), neighbour.ip());
         }
         for (reason, n) in neighbour.counters().flat_map(|(_, counters)| counters.drops.nonzero()) {
             *self.past_drops.entry(reason.name()).or_default() += n;

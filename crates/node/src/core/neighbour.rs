@@ -225,9 +225,14 @@ impl Neighbour {
         self.link_heard_at = now;
     }
 
-    /// The other end's address, where records of full size do not reach it: full segments of TCP are not likely to.
+    /// The other end's address.
+    pub(super) const fn ip(&self) -> IpAddr {
+        self.remote.ip()
+    }
+
+    /// The same where records of full size do not reach it: full segments of TCP are not likely to.
     pub(super) fn narrow_address(&self) -> Option<IpAddr> {
-        self.udp.as_ref().filter(|session| session.side.is_narrow()).map(|_| self.remote.ip())
+        self.udp.as_ref().filter(|session| session.side.is_narrow()).map(|_| self.ip())
     }
 
     /// Picks the way for frames; gives whether it changed.

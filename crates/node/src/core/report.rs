@@ -236,7 +236,7 @@ impl Core {
             name: peer.to_string(),
             nickname: nicknames.get(&peer).cloned().unwrap_or_default(),
         };
-        let far = self.distants.iter().filter(|(peer, _)| !self.by_peer.contains_key(peer));
+        let far = self.distants.iter().filter(|(peer, _)| !self.is_carried(**peer));
         let report = |(peer, distant): (&PeerName, &Distant)| RouteReport {
             peer: name(*peer),
             hops: self.parts.mesh.route(*peer).unwrap_or_default().iter().map(|hop| name(*hop)).collect(),
@@ -282,6 +282,12 @@ impl Core {
 }
 
 const fn state(state: mesh::ConnectionState) -> ConnectionState {
+    /// Whether frames to this peer have a way beside or inside a link to it.
+    pub(super) fn is_carried(&self, peer: PeerName) -> bool {
+        let neighbour = self.by_peer.get(&peer).and_then(|id| self.neighbours.get(id));
+        neighbour.is_some_and(|neighbour| neighbour.chosen().is_some())
+    }
+
     match state {
         mesh::ConnectionState::Established => ConnectionState::Established,
         mesh::ConnectionState::Connecting => ConnectionState::Connecting,

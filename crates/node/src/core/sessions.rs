@@ -156,7 +156,10 @@ impl Core {
             peers.insert(*name, PeerEntry { name: *name, paths: distant.paths(), hop: None });
         }
         for (name, id) in &self.by_peer {
-            if let Some(neighbour) = self.neighbours.get(id) {
+            // Frames to a neighbour that has no transport in common with us go as if it were none.
+            if let Some(neighbour) = self.neighbours.get(id)
+                && (neighbour.chosen().is_some() || !peers.contains_key(name))
+            {
                 let entry = PeerEntry { name: *name, paths: neighbour.paths(), hop: neighbour.hop() };
                 peers.insert(*name, entry);
             }

@@ -28,7 +28,7 @@ impl Core {
             lines.push(format!("UDP is blocked between here and {}: frames go over TLS", list(&blocked)));
         }
         let mut relayed = BTreeMap::new();
-        for (peer, distant) in self.distants.iter().filter(|(peer, _)| !self.by_peer.contains_key(peer)) {
+        for (peer, distant) in self.distants.iter().filter(|(peer, _)| !self.is_carried(**peer)) {
             if lasts(distant.relayed_for(now))
                 && let Some(via) = self.parts.mesh.route(*peer).and_then(|hops| hops.first())
             {

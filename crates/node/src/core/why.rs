@@ -8,18 +8,23 @@ use api::{CandidateReport, ChangeReport, PeerRef, SeenReport, WhyReport};
 use wire::PeerName;
 
 use super::report::transport;
+use super::udp_side::UdpSide;
 use super::{Core, Neighbour};
 
 impl Core {
     /// Takes note of what frames to each peer take now.
     pub(super) fn note_changes(&mut self, now: Instant) {
         let Self { neighbours, distants, by_peer, changes, .. } = self;
-        for (peer, id) in by_peer.iter() {
-            if let Some(neighbour) = neighbours.get(id) {
+        let carried = |peer| {
+            let neighbour = by_peer.get(peer).and_then(|id| neighbours.get(id));
+            neighbour.filter(|neighbour| neighbour.chosen().is_some() || !distants.contains_key(peer))
+        };
+        for peer in by_peer.keys() {
+            if let Some(neighbour) = carried(peer) {
                 changes.note(now, *peer, neighbour.chosen(), neighbour.cause(), || neighbour.reason());
             }
         }
-        for (peer, distant) in distants.iter().filter(|(peer, _)| !by_peer.contains_key(peer)) {
+        for (peer, distant) in distants.iter().filter(|(peer, _)| carried(peer).is_none()) {
             let change = changes.note(now, *peer, distant.chosen(), distant.cause(), || distant.reason());
             if let Some(change) = change {
                 let (from, to) =

@@ -5,7 +5,7 @@ use wire::PeerName;
 use super::index::Index;
 use super::rows::Rows;
 use super::{Edge, Graph, MAX_PEERS, key};
-use crate::cost::MAX_CLASS;
+use crate::cost::CONTROL_ONLY;
 
 impl Graph {
     /// The graph of what peers state: for each its name, and the name and class of each of its links. Of a peer that is
@@ -61,7 +61,7 @@ impl Graph {
             let known = origin.filter(|&(same, _)| same == from);
             let (_, number) = *origin.insert(known.unwrap_or_else(|| (from, index.number(from))));
             if let (Some(from), Some(to)) = (number, index.number(to)) {
-                packed.push(pack(from, to, class.min(MAX_CLASS)));
+                packed.push(pack(from, to, class.min(CONTROL_ONLY)));
             }
         }
         sort(&mut packed);

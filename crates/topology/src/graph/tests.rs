@@ -1,5 +1,5 @@
 use super::*;
-use crate::cost::MAX_CLASS;
+use crate::cost::CONTROL_ONLY;
 use crate::testing::name;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ fn what_makes_no_sense_does_no_harm() {
         (3, &[(2, 0)]),
     ]);
     assert!(!g.linked(name(2), name(2)), "nobody is linked to itself");
-    assert_eq!(g.class(name(1), name(2)), Some(MAX_CLASS));
+    assert_eq!(g.class(name(1), name(2)), Some(CONTROL_ONLY));
     assert!(g.linked(name(2), name(3)), "what is said in two parts counts");
 }
 
@@ -74,7 +74,7 @@ proptest! {
         for a in 0..9 {
             for b in 0..9 {
                 let both = table.get(&(a, b)).zip(table.get(&(b, a))).filter(|_| a != b);
-                prop_assert_eq!(g.class(name(a), name(b)), both.map(|(&x, &y)| x.max(y).min(MAX_CLASS)));
+                prop_assert_eq!(g.class(name(a), name(b)), both.map(|(&x, &y)| x.max(y).min(CONTROL_ONLY)));
             }
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use wire::PeerName;
 
 use super::{Edge, Graph};
-use crate::cost::MAX_CLASS;
+use crate::cost::CONTROL_ONLY;
 
 /// What is other than before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +69,7 @@ impl Graph {
     /// A statement in numbers: in order, each once, at the greatest class that is stated.
     fn resolve(&self, links: impl IntoIterator<Item = (PeerName, u8)>) -> Vec<Edge> {
         let known =
-            |(peer, class): (_, u8)| Some(Edge { to: self.number(peer)?, class: class.min(MAX_CLASS) });
+            |(peer, class): (_, u8)| Some(Edge { to: self.number(peer)?, class: class.min(CONTROL_ONLY) });
         let mut row: Vec<_> = links.into_iter().filter_map(known).collect();
         row.sort_unstable();
         row.reverse();

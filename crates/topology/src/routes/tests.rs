@@ -31,6 +31,16 @@ fn a_neighbour_is_reached_by_the_link_to_it_however_slow() {
     assert_eq!((to(&routes, 2), to(&routes, 3)), (Some(vec![2]), Some(vec![1, 2, 3])));
 }
 
+#[test]
+fn a_link_that_carries_no_frames_is_no_route_where_there_is_another_way() {
+    let links = [(0, 1, 0), (1, 2, 8), (0, 2, 9), (2, 3, 0), (0, 4, 9)];
+    let before = fresh(&of_links(&[(0, 2, 0), (2, 3, 0)]), 0);
+    for routes in [fresh(&of_links(&links), 0), Routes::new(&of_links(&links), name(0), &before)] {
+        assert_eq!((to(&routes, 2), to(&routes, 3)), (Some(vec![1, 2]), Some(vec![1, 2, 3])));
+        assert_eq!(to(&routes, 4), Some(vec![4]), "there is no other");
+    }
+}
+
 const FURTHEST: u8 = MAX_HOPS as u8;
 
 #[test]
@@ -104,11 +114,11 @@ proptest! {
         let found: Vec<_> = routes.iter().map(|(to, hops)| {
             assert!(hops.len() <= MAX_HOPS && hops.last() == Some(&to) && !hops.contains(&name(source)));
             let weighs = graph.weight(name(source), hops).expect("links that are there");
-            let direct = graph.class(name(source), to).map(|c| u64::from(weight(c)));
+            let direct = graph.class(name(source), to).filter(|&class| class < CONTROL_ONLY);
             (to, if direct.is_some() { assert_eq!(hops, [to]); None } else { Some(weighs) })
         }).collect();
         let expected: Vec<_> = naive(&graph, name(source)).into_iter()
-            .map(|(to, w)| (to, (!graph.linked(name(source), to)).then_some(w))).collect();
+            .map(|(to, w)| (to, graph.class(name(source), to).is_none_or(|class| class == CONTROL_ONLY).then_some(w))).collect();
         prop_assert_eq!(found, expected);
     }
 

@@ -144,6 +144,20 @@ fn what_does_not_fit_the_first_hop_takes_the_second_and_overtakes_nothing() {
 }
 
 #[test]
+fn frames_have_to_fit_the_longest_that_one_of_the_hops_takes() {
+    let (udp, tls, mut batch) = (Hop::new(500), Hop::new(65_535), Batch::new());
+    let path = RelayPath::new(keys().0, 1390);
+    assert_eq!(path.max_frame(), 1390);
+    path.set_route(Some(route(&udp, Some(&tls), 2)));
+    assert_eq!(path.max_frame(), 1390);
+    path.set_route(Some(route(&udp, None, 2)));
+    let room = 500 - 2 * PeerName::LEN - UNICAST_OVERHEAD;
+    assert_eq!((path.max_frame(), send(&path, room, &mut batch)), (room, Ok(())));
+    path.set_route(Some(route(&Hop::new(9), None, 2)));
+    assert_eq!((path.max_frame(), send(&path, 60, &mut batch)), (0, Err(Drop::TooBig)));
+}
+
+#[test]
 fn all_segments_of_a_frame_take_one_hop() {
     let (udp, tls, mut batch) = (Hop::new(1000), Hop::new(65_535), Batch::new());
     let path = RelayPath::new(keys().0, 1390);
