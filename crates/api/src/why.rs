@@ -63,7 +63,7 @@ pub struct SeenReport {
     pub by: PeerRef,
 }
 
-/// Frames began to take another way.
+/// Frames began to take another way; or, where `from` is `to`, something about that way changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ChangeReport {
@@ -142,7 +142,11 @@ pub fn why(report: &WhyReport) -> String {
     }
     for one in &report.changes {
         let name = |t: Option<Transport>| t.map_or_else(|| "nothing".to_owned(), |t| t.to_string());
-        say(format!("  {} s ago from {} to {}: {}", one.secs_ago, name(one.from), name(one.to), one.reason));
+        let way = match (one.from, one.to) {
+            (from, to) if from == to => format!("over {}", name(to)),
+            (from, to) => format!("from {} to {}", name(from), name(to)),
+        };
+        say(format!("  {} s ago {way}: {}", one.secs_ago, one.reason));
     }
     page
 }
@@ -176,12 +180,20 @@ mod tests {
             nat: Some("both are behind NATs".into()),
             path: vec!["lost 2 % of 300 records in the seconds before 4 s ago".into()],
             meeting: Some("TCP opened by both ends at once failed 2 times".into()),
-            changes: vec![ChangeReport {
-                secs_ago: 9,
-                from: None,
-                to: Some(Transport::Relay),
-                reason: "keys were agreed on".into(),
-            }],
+            changes: vec![
+                ChangeReport {
+                    secs_ago: 4,
+                    from: Some(Transport::Udp),
+                    to: Some(Transport::Udp),
+                    reason: "shorter records pass".into(),
+                },
+                ChangeReport {
+                    secs_ago: 9,
+                    from: None,
+                    to: Some(Transport::Relay),
+                    reason: "keys were agreed on".into(),
+                },
+            ],
         }
     }
 
@@ -201,6 +213,7 @@ mod tests {
   both are behind NATs
   TCP opened by both ends at once failed 2 times
   UDP: lost 2 % of 300 records in the seconds before 4 s ago
+  4 s ago over udp: shorter records pass
   9 s ago from nothing to relay: keys were agreed on
 ";
         assert_eq!(why(&report()), expected);

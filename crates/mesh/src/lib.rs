@@ -40,7 +40,10 @@ pub use distant::{Meet, MeetingPoint, SessionEvent};
 pub use identity::{Identity, Verify, name_of, verify};
 pub use mesh::{Action, DialId, DialTo, LinkId, LinkUp, LinkWay, Mesh, MeshConfig, RemoveError};
 pub use nat::{mapping_of, outlook};
-pub use path::{Cause, Choice, LONG, Lost, Other, PathEvent, PathProber, PathSample, PathState, Probe, Way};
+pub use path::{
+    Cause, Choice, LONG, Lost, Other, PathEvent, PathProber, PathSample, PathState, Probe, ResizeCause,
+    Resized, Way,
+};
 pub use view::{
     ConnectionState, ConnectionView, Counters, LinkView, PeerLink, PeerView, TableSizes, TargetView, Unlinked,
 };

@@ -6,10 +6,12 @@
 //! of the five is answered the path is given up. So a path that loses one record in twenty is called down once in a hundred hours, and
 //! one that breaks after 5.5 s at most; 6.5 s after the last answer it is over in any case, however slow the answers are.
 
+mod addresses;
 mod answers;
 mod choice;
 mod flight;
 mod pace;
+mod resized;
 mod rounds;
 mod size;
 
@@ -20,16 +22,16 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use addresses::{MAX_CANDIDATES, Rival};
 pub use choice::{Cause, Choice, Lost, Other, Sample as PathSample, Way};
 use flight::Flight;
+pub use resized::{ResizeCause, Resized};
 use size::Size;
 
 /// How long an answer holds at most: two calm rounds and half a second (P4.9).
 const TRUST: Duration = Duration::from_millis(6500);
 /// Most changes kept for a caller that does not take them.
 const MAX_EVENTS: usize = 16;
-/// Most addresses tried.
-const MAX_CANDIDATES: usize = 8;
 
 /// Lengths beyond the full one that a path can be asked about.
 pub const LONG: usize = 2;
@@ -68,8 +70,8 @@ pub enum PathEvent {
     Up,
     /// It does not work, or not any more.
     Down,
-    /// The longest record that passes has another length than before; so many bytes.
-    Size(u16),
+    /// The longest record that passes has another length than before.
+    Size(Resized),
 }
 
 /// Probes the path to one neighbour.
@@ -112,15 +114,6 @@ pub struct PathProber {
     answers: Vec<(SocketAddr, Instant)>,
     transmits: VecDeque<Probe>,
     events: VecDeque<PathEvent>,
-}
-
-/// An address that the peer sent from while another one works: it takes over if it is the first of the two to
-/// answer.
-#[derive(Debug, Clone, Copy)]
-struct Rival {
-    address: SocketAddr,
-    since: Instant,
-    declined: bool,
 }
 
 /// An address that answered a short probe. What is longer was sent with it, and has so long to be answered too, from
@@ -214,50 +207,6 @@ impl PathProber {
         if from != probe.to {
             self.handle_address(now, from);
         }
-    }
-
-    /// An authenticated record that is no answer came from this address, the newest so far. If it is not the one in
-    /// use the peer may have moved (a NAT re-mapped, or it roamed): the address is probed, and takes over if it
-    /// answers first.
-    pub fn handle_address(&mut self, now: Instant, address: SocketAddr) {
-        if self.best == Some(address) || self.rival.is_some_and(|r| r.address == address) {
-            return;
-        }
-        self.add_candidate(address);
-        if self.is_up() {
-            self.rival = Some(Rival { address, since: now, declined: false });
-            self.hurry(now);
-        } else {
-            // The first record shows that the peer has the keys now; a probe that came too early for it is repeated at
-            // once, whatever the pace, and this one time only.
-            if self.best.replace(address).is_none() {
-                self.next_at = self.next_at.min(now);
-            }
-            self.hurry(now);
-        }
-    }
-
-    /// Another address at which the peer may be; nothing is known of it.
-    pub fn suggest(&mut self, now: Instant, address: SocketAddr) {
-        if !self.candidates.contains(&address) && self.candidates.len() < MAX_CANDIDATES {
-            self.add_candidate(address);
-            if !self.is_up() {
-                self.restart(now);
-            }
-        }
-    }
-
-    /// The peer says where it may be reached now, the best first, and tries us. Where there are too many addresses those tried longest
-    /// give way to the first of these.
-    pub fn told(&mut self, now: Instant, addresses: &[SocketAddr]) {
-        for &address in addresses.iter().take(MAX_CANDIDATES / 2).rev() {
-            if let Some(at) = self.candidates.iter().position(|&known| known == address) {
-                self.candidates.remove(at);
-            }
-            self.add_candidate(address);
-        }
-        addresses.iter().for_each(|&address| self.suggest(now, address));
-        self.restart(now);
     }
 
     /// Asks again as soon as the pace allows: it is in doubt that the path works.
@@ -370,22 +319,6 @@ impl PathProber {
         passing.max().filter(|_| self.is_up() && self.size.is_full())
     }
 
-    /// The addresses at which the peer was or is tried, and when each answered last.
-    pub fn candidates(&self) -> impl Iterator<Item = (SocketAddr, Option<Instant>)> {
-        let answered = |to| self.answers.iter().find(|(address, _)| *address == to).map(|&(_, at)| at);
-        self.candidates.iter().map(move |&address| (address, answered(address)))
-    }
-
-    /// The address to send to, whether or not it is known to work.
-    pub fn best_address(&self) -> Option<SocketAddr> {
-        self.best.or_else(|| self.candidates.first().copied())
-    }
-
-    /// Our own address as the peer sees it.
-    pub const fn seen_address(&self) -> Option<SocketAddr> {
-        self.seen
-    }
-
     /// Why the path is in its state, for people.
     pub fn reason(&self) -> String {
         let sent = self.unanswered;
@@ -411,19 +344,6 @@ impl PathProber {
 
     const fn is_up(&self) -> bool {
         matches!(self.state, PathState::Up { .. })
-    }
-
-    /// Where there are too many, the address tried longest gives way.
-    fn add_candidate(&mut self, address: SocketAddr) {
-        if self.candidates.contains(&address) {
-            return;
-        }
-        if self.candidates.len() >= MAX_CANDIDATES
-            && let Some(oldest) = self.candidates.iter().position(|&a| Some(a) != self.best)
-        {
-            self.candidates.remove(oldest);
-        }
-        self.candidates.push(address);
     }
 
     fn note(&mut self, event: PathEvent) {

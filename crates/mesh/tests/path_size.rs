@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mesh::{PathEvent, PathProber, PathState, Probe};
+use mesh::{PathEvent, PathProber, PathState, Probe, ResizeCause, Resized};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -122,13 +122,22 @@ impl Rig {
         matches!(self.prober.state(), PathState::Up { .. })
     }
 
+    /// What was told of sizes.
+    fn resized(&self) -> impl Iterator<Item = Resized> {
+        self.events.iter().filter_map(|&(_, event)| match event {
+            PathEvent::Size(resized) => Some(resized),
+            PathEvent::Up | PathEvent::Down => None,
+        })
+    }
+
     /// The sizes that were told of.
     fn sizes(&self) -> Vec<u16> {
-        let size = |&(_, event): &(f64, PathEvent)| match event {
-            PathEvent::Size(size) => Some(size),
-            PathEvent::Up | PathEvent::Down => None,
-        };
-        self.events.iter().filter_map(size).collect()
+        self.resized().map(|resized| resized.now).collect()
+    }
+
+    /// Why they changed.
+    fn causes(&self) -> Vec<ResizeCause> {
+        self.resized().map(|resized| resized.because).collect()
     }
 
     fn downs(&self) -> usize {
@@ -183,7 +192,9 @@ fn a_way_that_shrinks_is_noticed_within_two_seconds_where_frames_go_out_and_with
             rig.limit = 1252;
             rig.run_for(10.0);
             assert!(rig.too_long_for.as_secs_f64() <= within, "busy {busy}: {:?}", rig.too_long_for);
-            assert_eq!((rig.prober.size(), rig.sizes(), rig.downs()), (1252, vec![1252], 0));
+            assert_eq!((rig.prober.size(), rig.downs()), (1252, 0));
+            let because = ResizeCause::Vanished(FULL);
+            assert_eq!(rig.resized().collect::<Vec<_>>(), [Resized { before: FULL, now: 1252, because }]);
         }
     }
 }
@@ -199,6 +210,7 @@ fn a_way_that_grows_is_noticed_within_a_minute_and_at_once_when_the_network_chan
     rig.prober.restart(rig.now);
     rig.run_for(0.1);
     assert_eq!((rig.prober.size(), rig.sizes()), (FULL, vec![1252, 1300, FULL]));
+    assert_eq!(rig.causes(), [ResizeCause::NewWay, ResizeCause::TriedAgain, ResizeCause::TriedAgain]);
     assert_eq!(rig.prober.reason(), "UDP probe answered");
 }
 
@@ -211,6 +223,7 @@ fn what_the_own_host_refuses_lowers_the_size_at_once() {
     assert_eq!(rig.prober.size(), BASE);
     rig.run_for(0.5);
     assert_eq!((rig.prober.size(), rig.sizes()), (1372, vec![1372]));
+    assert_eq!(rig.causes(), [ResizeCause::Refused(FULL)]);
     // Of another address it means nothing, nor does one that is refused because it is short.
     rig.prober.handle_too_long(rig.now, address(2), 1300);
     rig.prober.handle_too_long(rig.now, address(1), BASE);
@@ -218,6 +231,8 @@ fn what_the_own_host_refuses_lowers_the_size_at_once() {
     rig.local = u16::MAX;
     rig.run_for(61.0);
     assert_eq!(rig.prober.size(), FULL);
+    let because = ResizeCause::TriedAgain;
+    assert_eq!(rig.resized().last(), Some(Resized { before: 1372, now: FULL, because }));
 
     // From the start.
     let mut rig = Rig::new(u16::MAX, FULL);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::pace::CALM;
-use super::{LONG, Narrow, PathEvent, PathProber, PathState, Probe};
+use super::{LONG, Narrow, PathEvent, PathProber, PathState, Probe, Resized};
 use crate::links::smooth;
 
 /// How long a record of full size may be behind the short one that was sent after it, at least and at most.
@@ -103,12 +103,14 @@ impl PathProber {
             self.transmits.push_back(probe);
         }
         let passes = self.size.passes();
-        if !self.size.is_searching() && passes != std::mem::replace(&mut self.told_size, passes) {
-            if self.size.is_full() {
-                self.long_sent_at = [None; LONG];
-                self.send_long(now, address);
-            }
-            self.note(PathEvent::Size(passes));
+        if self.size.is_searching() || passes == self.told_size {
+            return;
         }
+        let before = std::mem::replace(&mut self.told_size, passes);
+        if self.size.is_full() {
+            self.long_sent_at = [None; LONG];
+            self.send_long(now, address);
+        }
+        self.note(PathEvent::Size(Resized { before, now: passes, because: self.size.cause() }));
     }
 }

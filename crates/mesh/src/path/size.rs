@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::ResizeCause;
+
 /// Lengths asked about at once.
 const AT_ONCE: u16 = 8;
 /// How often a length is asked about before it is taken for too long (RFC 8899 section 5.1.2, MAX_PROBES).
@@ -33,6 +35,8 @@ pub(super) struct Size {
     /// Answers to what was sent before are of another way.
     since: Option<Instant>,
     search: Option<Search>,
+    /// Why there is one, or was the last.
+    cause: ResizeCause,
     check: Option<Check>,
     grow_at: Option<Instant>,
     /// Of the way, as known last.
@@ -74,6 +78,7 @@ impl Size {
             passes: base,
             since: None,
             search: None,
+            cause: ResizeCause::NewWay,
             check: None,
             grow_at: None,
             rtt: Duration::ZERO,
@@ -88,6 +93,11 @@ impl Size {
 
     pub(super) const fn is_full(&self) -> bool {
         self.passes >= self.full
+    }
+
+    /// How it came to that.
+    pub(super) const fn cause(&self) -> ResizeCause {
+        self.cause
     }
 
     /// Whether a longer one is being looked for.
@@ -106,7 +116,7 @@ impl Size {
         self.stop();
         (self.since, self.rtt) = (Some(now), rtt);
         self.passes = passes.clamp(self.base, self.full);
-        self.look_for_more(now, ASKED);
+        self.look_for_more(now, ASKED, ResizeCause::NewWay);
     }
 
     /// Another way is in use that is likely to be like the one before: seen from here only an address has changed.
@@ -116,7 +126,7 @@ impl Size {
         if self.passes > self.base {
             self.check = Some(Check { since: now, tries: 0, heard: 1, due: now });
         }
-        self.look_for_more(now, ASKED);
+        self.look_for_more(now, ASKED, ResizeCause::NewWay);
     }
 
     /// No way is in use.
@@ -144,7 +154,9 @@ impl Size {
             return;
         }
         self.passes = length;
-        let Some(search) = &mut self.search else { return self.look_for_more(now, ASKED) };
+        let Some(search) = &mut self.search else {
+            return self.look_for_more(now, ASKED, ResizeCause::TriedAgain);
+        };
         if length >= search.fails {
             // An answer that came late.
             search.fails = self.full.saturating_add(1);
@@ -172,7 +184,7 @@ impl Size {
             return;
         }
         if length <= self.passes {
-            self.shrink(now);
+            self.shrink(now, ResizeCause::Refused(length));
         }
         if let Some(search) = &mut self.search {
             search.fails = search.fails.min(length);
@@ -187,7 +199,7 @@ impl Size {
     /// Looks for more at once.
     pub(super) fn grow(&mut self, now: Instant) {
         if self.since.is_some() && self.search.is_none() {
-            self.look_for_more(now, ASKED);
+            self.look_for_more(now, ASKED, ResizeCause::TriedAgain);
         }
     }
 
@@ -198,7 +210,7 @@ impl Size {
         }
         if self.grow_at.is_some_and(|at| now >= at) {
             // Once only: mostly it is in vain.
-            self.look_for_more(now, 1);
+            self.look_for_more(now, 1, ResizeCause::TriedAgain);
         }
         let Some(search) = self.search.as_mut().filter(|search| now >= search.ends) else { return };
         if search.left == 0 {
@@ -234,21 +246,21 @@ impl Size {
             return Some(check);
         }
         if check.heard >= HEARD {
-            self.shrink(now);
+            self.shrink(now, ResizeCause::Vanished(self.passes));
         }
         None
     }
 
     /// What passed does not any more.
-    fn shrink(&mut self, now: Instant) {
+    fn shrink(&mut self, now: Instant, cause: ResizeCause) {
         (self.since, self.check, self.search) = (Some(now), None, None);
         self.passes = self.base;
         self.out.clear();
-        self.look_for_more(now, ASKED);
+        self.look_for_more(now, ASKED, cause);
     }
 
-    fn look_for_more(&mut self, now: Instant, times: u8) {
-        self.grow_at = None;
+    fn look_for_more(&mut self, now: Instant, times: u8, cause: ResizeCause) {
+        (self.grow_at, self.cause) = (None, cause);
         self.search =
             Some(Search { fails: self.full.saturating_add(1), asked: Vec::new(), times, left: 0, ends: now });
         self.step(now);

@@ -218,6 +218,7 @@ impl Core {
             self.stale = false;
             self.publish_after = now + PUBLISH_GAP;
             self.note_changes(now);
+        self.note_sizes(now);
             self.publish();
         }
     }

@@ -276,12 +276,6 @@ impl Core {
         all
     }
 
-    fn neighbour(&self, view: &ConnectionView) -> Option<&Neighbour> {
-        self.neighbours.get(&view.link?)
-    }
-}
-
-const fn state(state: mesh::ConnectionState) -> ConnectionState {
     /// Whether frames to this peer have a way beside or inside a link to it.
     pub(super) fn is_carried(&self, peer: PeerName) -> bool {
         let neighbour = self.by_peer.get(&peer).and_then(|id| self.neighbours.get(id));
@@ -294,6 +288,12 @@ const fn state(state: mesh::ConnectionState) -> ConnectionState {
         mesh::ConnectionState::Retrying => ConnectionState::Retrying,
         mesh::ConnectionState::Failed => ConnectionState::Failed,
         mesh::ConnectionState::Waiting => ConnectionState::Waiting,
+    fn neighbour(&self, view: &ConnectionView) -> Option<&Neighbour> {
+        self.neighbours.get(&view.link?)
+    }
+}
+
+const fn state(state: mesh::ConnectionState) -> ConnectionState {
     }
 }
 

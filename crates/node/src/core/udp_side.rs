@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
-use mesh::{Cause, Choice, Other, PathEvent, PathProber, PathState, Way};
+use mesh::{Cause, Choice, Other, PathEvent, PathProber, PathState, Resized, Way};
 use session::Sealer;
 use transport::{FramePath as _, SealedPath};
 use transport_udp::{LEAST_RECORD, UdpEvent, UdpPath, UdpTransport};
@@ -28,6 +28,8 @@ pub(super) struct UdpSide {
     /// Our own address as the peer saw it last.
     seen: Option<SocketAddr>,
     news: News,
+    /// Changes of the length of records that were not taken yet.
+    resized: Vec<Resized>,
     /// Records with frames that had been sent at the last look.
     sent: u64,
     /// It worked, and does not now.
@@ -71,6 +73,7 @@ impl UdpSide {
             trains: Trains::new(now, udp.socket().no_trains()),
             seen: None,
             news: News::default(),
+            resized: Vec::new(),
             sent: 0,
             broken: false,
             refused: false,
@@ -147,9 +150,12 @@ impl UdpSide {
                 PathEvent::Down => {
                     tracing::info!(%peer, reason = self.prober.reason(), "UDP path down");
                     (self.news.turned, self.broken) = (true, true);
+                    self.path.use_main();
                 }
-                PathEvent::Size(bytes) => {
-                    tracing::info!(%peer, bytes, full = self.path.full_record(), "longest record over UDP");
+                PathEvent::Size(resized) => {
+                    let Resized { now: bytes, before, because } = resized;
+                    tracing::info!(%peer, bytes, before, %because, full = self.path.full_record(), "longest record over UDP");
+                    self.resized.push(resized);
                 }
             }
         }
@@ -284,7 +290,8 @@ impl UdpSide {
         self.is_up().then(|| self.path.remote())
     }
 
-    /// Our own address as the peer sees it, where the path works: what it saw before need not hold any more.
+    /// Our own address as the peer sees it, where the path works: what it saw before need not hold any more. Of a further socket it tells
+    /// nothing about the one of all.
     pub(super) fn seen_address(&self) -> Option<SocketAddr> {
         self.prober.seen_address().filter(|_| self.is_up())
     }
@@ -292,6 +299,11 @@ impl UdpSide {
     /// What happened since this was asked last.
     pub(super) fn take_news(&mut self) -> News {
         std::mem::take(&mut self.news)
+    }
+
+    /// How the length of records changed since this was asked last.
+    pub(super) fn take_resized(&mut self) -> Vec<Resized> {
+        std::mem::take(&mut self.resized)
     }
 
     /// The network of this host changed.

@@ -34,6 +34,17 @@ impl Core {
         }
     }
 
+    /// Takes note of what lengths of records were found to pass. That changes no snapshot.
+    pub(super) fn note_sizes(&mut self, now: Instant) {
+        let neighbours = self.neighbours.values_mut().map(|one| (one.peer, one.udp_side()));
+        let distants = self.distants.values_mut().map(|one| (one.peer, one.udp_side()));
+        for (peer, side) in neighbours.chain(distants) {
+            for resized in side.map(UdpSide::take_resized).into_iter().flatten() {
+                self.changes.note_size(now, peer, &resized);
+            }
+        }
+    }
+
     /// All that is known about the way to the peer of this name or nickname.
     pub(super) fn why(&self, now: Instant, given: &str) -> Option<WhyReport> {
         let peers = self.parts.mesh.peers();

@@ -81,7 +81,7 @@ impl Window {
 impl Loss {
     /// Takes a sample; gives what was lost if that is too much.
     pub(super) fn take(&mut self, sample: Sample) -> Option<Lost> {
-        let Some(base) = self.base.replace(sample) else { return None };
+        let base = self.base.replace(sample)?;
         if self.window.add(&base, &sample).is_none()
             || self.window.elapsed >= STALE && self.window.sent < ENOUGH
         {
