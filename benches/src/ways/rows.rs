@@ -1,5 +1,7 @@
 //! The rows of the table: what two hosts are behind, and how frames between them ought to travel.
 
+use std::time::Duration;
+
 use testbed::world::{Conditions, Gate, Nat, PROXY, Plan, Together, Wall, Way, proxy_url};
 
 /// One row.
@@ -12,7 +14,13 @@ pub(crate) struct Row {
     /// The port of the common peer that is connected to, if it is not the usual one.
     pub(crate) port: Option<u16>,
     pub(crate) expected: Way,
+    /// How long finding it may take.
+    pub(crate) within: Duration,
 }
+
+/// The goal for the final way; and where ports are guessed: what is seen of the NATs is stated after 10 s, and one try takes 15 s.
+const WITHIN: Duration = Duration::from_secs(5);
+const WITHIN_GUESSED: Duration = Duration::from_secs(30);
 
 /// Kinds of NAT, every pair of which is a row.
 const NATS: [(Nat, &str); 5] = [
@@ -28,6 +36,7 @@ pub(crate) fn all() -> Vec<Row> {
     let mut rows = pairs();
     rows.extend(one_gate());
     rows.push(Row::of("mapping router, symmetric", Plan::of(Nat::Mapping, Nat::Symmetric), Way::Udp));
+    rows.push(guessed());
     rows.extend(walls());
     rows.extend(narrow());
     rows
@@ -63,6 +72,17 @@ fn one_gate() -> Vec<Row> {
         row(Together::Apart, "one NAT, two networks", Way::Relay),
         hairpin,
     ]
+}
+
+/// What would be relayed, with ports guessed. It takes two peers that see a NAT to know it.
+fn guessed() -> Row {
+    let plan = Plan { common: 2, ..Plan::of(Nat::Masquerade, Nat::Symmetric) };
+    let mut row = Row::of("masquerade, symmetric, --guess-ports", plan, Way::Udp);
+    for arguments in &mut row.arguments[..2] {
+        *arguments = words(&["--guess-ports"]);
+    }
+    row.within = WITHIN_GUESSED;
+    row
 }
 
 fn walls() -> Vec<Row> {
@@ -126,7 +146,7 @@ fn narrow() -> Vec<Row> {
 impl Row {
     fn of(name: &str, plan: Plan, expected: Way) -> Self {
         let (name, conditions, arguments) = (name.into(), Conditions::default(), Default::default());
-        Self { name, plan, conditions, arguments, port: None, expected }
+        Self { name, plan, conditions, arguments, port: None, expected, within: WITHIN }
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn foot(rows: &[Found], seconds: u32) -> String {
     let _ = write!(
         text,
         "\n{reached} of {} rows reach their goals: the way expected, the first ping within 1 s of `weave connect`, the \
-         final way within 5 s.\n\
+         final way within 5 s, or 30 s where ports are guessed.\n\
          n = 1. Gb/s of one TCP stream for {seconds} s through the hop in the middle: from host to host without overlay, \
          and from container to container.\n\
          All that crosses the hop are packets of their MTU, no segments of 64 KiB, and it carries some 100 000 a second: \

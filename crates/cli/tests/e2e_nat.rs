@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use testbed::eventually;
-use testbed::world::{Nat, PROXY, Plan, Wall, Way, World, proxy_url};
+use testbed::world::{Nat, PROXY, Plan, Site, Wall, Way, World, proxy_url};
 
 /// How long the best way may take to be found. The goal is 5 s; a machine that runs other tests is slower.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -39,6 +39,62 @@ fn two_hosts_behind_nats_that_give_each_peer_another_port_are_relayed_and_told_w
         if told { Ok(()) } else { Err(said.to_string()) }
     });
     assert_eq!(a.router().way_to(b.router().name()).0, Way::Relay, "and no direct way was found meanwhile");
+}
+
+#[test]
+fn a_nat_that_gives_each_peer_another_port_is_passed_by_guessing_where_both_ends_allow_it() {
+    for allowed in [true, false] {
+        let plan = Plan { common: 2, ..Plan::of(Nat::Symmetric, Nat::Masquerade) };
+        let Some(world) = world(plan, &[]) else { return };
+        let option = || vec!["--guess-ports".to_owned()];
+        let world = joined(world, |k| if k == 0 || (k == 1 && allowed) { option() } else { vec![] }, None);
+        for k in [0, 1] {
+            world.connect(k, &world.target(3, None));
+        }
+        let (a, b) = (world.a(), world.b());
+        let _echoes = a.echo(&b.overlay, Duration::from_millis(50));
+        let way = |from: &Site, to: &Site| from.router().way_to(to.router().name()).0;
+        let story =
+            |of: &Site, peer: &Site| of.router().weave(&of.host, &["why", peer.router().name()]).to_string();
+        let told = |of: &Site, peer: &Site, words: &str| {
+            let story = story(of, peer);
+            if story.contains(words) { Ok(()) } else { Err(story) }
+        };
+        if !allowed {
+            eventually("a is refused and told so", Duration::from_secs(40), || {
+                told(a, b, "the peer was launched without --guess-ports")
+            });
+            assert_eq!((way(a, b), way(b, a)), (Way::Relay, Way::Relay));
+            assert!(!story(b, a).contains("guessing ports"));
+            continue;
+        }
+        // What is seen of the NATs is stated after 10 s. A try takes 15 s and fails once in fifty; the next comes a minute later.
+        eventually("frames take udp", Duration::from_secs(120), || {
+            let ways = [way(a, b), way(b, a)];
+            if ways == [Way::Udp; 2] {
+                Ok(())
+            } else {
+                Err(format!("{ways:?} {} {}", story(a, b), story(b, a)))
+            }
+        });
+        for (of, peer) in [(a, b), (b, a)] {
+            eventually("it is told", Duration::from_secs(10), || {
+                told(of, peer, "guessing ports: found after")
+            });
+        }
+        // Only what was guessed is left open: the port of all, and one besides.
+        let sockets = a.host.sh("ss -Hlun | wc -l");
+        assert_eq!(sockets.trim(), "2", "{}", a.host.sh("ss -Hlunp"));
+        assert!(pings(&world));
+        assert_eq!([way(a, b), way(b, a)], [Way::Udp; 2]);
+        a.gates[0].sh(&format!("nft add rule ip gate forward ip daddr {} drop", b.address));
+        eventually("the path is given up, and its socket closed", Duration::from_secs(20), || {
+            let (ways, sockets) = ([way(a, b), way(b, a)], a.host.sh("ss -Hlun | wc -l"));
+            let over = ways == [Way::Relay; 2] && sockets.trim() == "1";
+            if over { Ok(()) } else { Err(format!("{ways:?}, {sockets} sockets")) }
+        });
+        assert!(pings(&world));
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! are settled by making new ones: when nothing opens for a while although frames go out, a new offer is made.
 
 mod event;
+mod guessing;
 mod handshake;
 mod hearing;
 mod meeting;
@@ -28,6 +29,9 @@ use rand::rngs::StdRng;
 use wire::{ParcelKind, PeerName};
 
 pub use self::event::SessionEvent;
+use self::guessing::Guessing;
+pub use self::guessing::{Guess, GuessCounts};
+pub(crate) use self::guessing::{Facing, Part};
 use self::hearing::Heard;
 use self::meeting::Meetings;
 pub use self::meeting::{Meet, MeetingPoint};
@@ -90,6 +94,7 @@ pub(crate) struct Distant {
     told: BTreeMap<PeerName, Instant>,
     to_tell: BTreeMap<PeerName, Instant>,
     meetings: Meetings,
+    guessing: Guessing,
     /// Of the last share or update that we made.
     counter: u64,
     sessions: BTreeMap<PeerName, Session>,
@@ -110,6 +115,7 @@ impl Distant {
             told: BTreeMap::new(),
             to_tell: BTreeMap::new(),
             meetings: Meetings::default(),
+            guessing: Guessing::default(),
             counter: 0,
             sessions: BTreeMap::new(),
             offers: BTreeMap::new(),
@@ -174,6 +180,7 @@ impl Distant {
     pub(crate) fn forget(&mut self, peer: PeerName) {
         self.to_tell.remove(&peer);
         self.meetings.forget(peer);
+        self.guessing.forget(peer);
         self.end(peer);
         self.withdraw(peer);
     }
@@ -185,6 +192,7 @@ impl Distant {
         }
         self.tell_due(now);
         self.tend_meetings(now, rng);
+        self.tend_guessing(now, rng);
         let due: Vec<_> = self.offers.iter().filter(|(_, o)| o.again_at <= now).map(|(&p, _)| p).collect();
         for peer in due {
             self.repeat(now, peer, rng);
@@ -196,7 +204,7 @@ impl Distant {
         }
         let offers = self.offers.values().map(|offer| offer.again_at);
         let due = offers.chain(self.sessions.values().map(Session::next_due));
-        self.due = due.chain(self.next_to_tell()).chain(self.meetings.next_due()).min();
+        self.due = due.chain(self.next_to_tell()).chain(self.meetings.next_due()).chain(self.guessing.next_due()).min();
     }
 
     /// When [`Distant::handle_timeout`] must be called next.

@@ -36,7 +36,7 @@ mod path;
 #[cfg(test)]
 mod testing;
 
-pub use distant::{Meet, MeetingPoint, SessionEvent};
+pub use distant::{Guess, GuessCounts, Meet, MeetingPoint, SessionEvent};
 pub use identity::{Identity, Verify, name_of, verify};
 pub use mesh::{Action, DialId, DialTo, LinkId, LinkUp, LinkWay, Mesh, MeshConfig, RemoveError};
 pub use nat::{mapping_of, outlook};

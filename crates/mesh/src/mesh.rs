@@ -3,6 +3,7 @@
 mod addresses;
 mod admission;
 mod gossip;
+mod guessing;
 mod meetings;
 mod parcels;
 mod policy;
@@ -310,7 +311,6 @@ impl Mesh {
         self.links.carried(now, link);
     }
 
-    /// A dial was resolved to this address and goes there now.
     /// Frames to the peer at the other end have a transport that works beside or inside this link, or have none: then they go through
     /// others, as if there were no link. To be told when that changes, or again and again.
     pub fn handle_carries(&mut self, now: Instant, link: LinkId, frames: bool) {
@@ -320,6 +320,7 @@ impl Mesh {
         }
     }
 
+    /// A dial was resolved to this address and goes there now.
     pub fn handle_dialling(&mut self, _now: Instant, dial: DialId, address: SocketAddr) {
         self.targets.dialling(dial, canonical(address));
     }
@@ -436,8 +437,8 @@ impl Mesh {
         self.counters.links_silent += 1;
         if let Some(mut down) = self.links.remove(link) {
             self.actions.push_back(Action::Close { link, refuse: Refuse::new(RefuseCode::Silent, text) });
-            self.lose(now, &down, text);
             down.refusal = down.refusal.or(code);
+            self.lose(now, &down, text);
         }
     }
 
@@ -446,10 +447,10 @@ impl Mesh {
         self.counters.links_down += 1;
         self.facts.link_down(link.peer);
         let lived = now.saturating_duration_since(link.up_since);
-        let reason = text::printable(reason);
         // One that never answered had not worked.
         let fell_silent = link.refusal == Some(RefuseCode::Silent) && link.rtt().is_some();
         let past = Past { lived, fell_silent };
+        let reason = text::printable(reason);
         let failure = Failure { reason: &reason, code: link.refusal };
         self.targets.link_down(now, link.peer, past, failure, &mut self.rng);
         self.links_changed(now, true);

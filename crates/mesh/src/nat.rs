@@ -101,11 +101,11 @@ pub const fn outlook(own: Mapping, peer: Mapping) -> Option<&'static str> {
         }
         (Mapping::Dependent, _) => {
             "this host is behind a NAT that gives each peer another port: it is reached directly only by peers that take \
-             records from any port"
+             records from any port, or that guess its port (--guess-ports on both hosts)"
         }
         (_, Mapping::Dependent) => {
             "the peer is behind a NAT that gives each peer another port: it reaches this host directly only if records from \
-             any port come in here"
+             any port come in here, or if its port is guessed (--guess-ports on both hosts)"
         }
         _ => return None,
     })

@@ -30,6 +30,8 @@ pub struct Config {
     pub advertise: Vec<AdvertisedAddr>,
     /// Whether the router in front of this host is asked to let others in.
     pub port_mapping: bool,
+    /// Whether ports of NATs are guessed where nothing else leads to a direct path.
+    pub guess_ports: bool,
     /// The HTTP proxy that links may go through.
     pub proxy: Option<Proxy>,
     /// What those who watch see of the handshakes of links that this router opens.

@@ -136,6 +136,7 @@ async fn serve_until_stopped(
     let advertised: Vec<_> = config.advertise.iter().map(|one| one.with_port(config.port)).collect();
     mesh.set_advertised(now, advertised.clone());
     mesh.set_listening(now, config.listen.iter().flat_map(|at| at.stated()).collect());
+    mesh.set_guessing(config.guess_ports && udp.is_some());
 
     let handle = Handle(Arc::new(Parts {
         inputs: inputs.clone(),

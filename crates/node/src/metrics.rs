@@ -143,6 +143,10 @@ fn mesh(core: &CoreReport) {
     ] {
         counter!("weave_session_offers_total", "outcome" => outcome).absolute(n);
     }
+    let guesses = core.guesses;
+    for (outcome, n) in [("found", guesses.found), ("failed", guesses.failed), ("refused", guesses.refused)] {
+        counter!("weave_port_guesses_total", "outcome" => outcome).absolute(n);
+    }
     for ((from, to, reason), n) in &core.changes {
         counter!("weave_path_changes_total", "from" => *from, "to" => *to, "reason" => *reason).absolute(*n);
     }

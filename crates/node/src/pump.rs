@@ -127,8 +127,8 @@ impl Common {
         let tap =
             PollFd::new(self.reader.tap.as_fd(), if helped { PollFlags::empty() } else { PollFlags::POLLIN });
         let own = self.wake.as_fd();
-        let [socket, news] = receiver.map_or([own; 2], Receiver::fds);
-        let mut fds = [fd(own), tap, fd(socket), fd(news), fd(links.fd())];
+        let [socket, news, others] = receiver.map_or([own; 3], Receiver::fds);
+        let mut fds = [fd(own), tap, fd(socket), fd(news), fd(links.fd()), fd(others)];
         // An interrupted poll is as good as a finished one.
         let _ = poll(&mut fds, PollTimeout::NONE);
         let is = |i: usize, flag| fds[i].revents().is_some_and(|r| r.contains(flag));

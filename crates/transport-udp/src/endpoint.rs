@@ -7,6 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use records::{Session, UdpEvent};
 use session::Opener;
@@ -31,8 +32,11 @@ pub enum UdpError {
 pub struct UdpTransport {
     socket: Arc<Socket>,
     sink: Arc<dyn FrameSink>,
-    changes: Sender<Change>,
-    wake: Arc<EventFd>,
+    pub(crate) changes: Sender<Change>,
+    pub(crate) wake: Arc<EventFd>,
+    /// Further sockets (P6.7), and the number of the next.
+    pub(crate) watched: Arc<Epoll>,
+    pub(crate) next_extra: u64,
     waiting: Arc<Waiting>,
     drops: Arc<DropCounters>,
     tally: Arc<Tally>,
@@ -54,12 +58,15 @@ impl UdpTransport {
     ) -> Result<(Self, Receiver), UdpError> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
             .map_err(|e| UdpError::Start(e.into()))?;
+        let watched = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|e| UdpError::Start(e.into()))?;
         let (changes, queue) = channel();
         let transport = Self {
             socket: Arc::new(socket),
             sink,
             changes,
             wake: Arc::new(wake),
+            watched: Arc::new(watched),
+            next_extra: 1,
             waiting: Arc::default(),
             drops: Arc::new(DropCounters::default()),
             tally: Arc::new(Tally::default()),
@@ -70,6 +77,7 @@ impl UdpTransport {
             socket: Arc::clone(&transport.socket),
             changes: queue,
             wake: Arc::clone(&transport.wake),
+            watched: Arc::clone(&transport.watched),
             waiting: Arc::clone(&transport.waiting),
             drops: Arc::clone(&transport.drops),
             tally: Arc::clone(&transport.tally),
@@ -143,7 +151,11 @@ impl UdpTransport {
         self.coalescing.handle_tick(now, received);
         let allowed = self.coalescing.allowed();
         // A socket that cannot be told goes on as it is.
-        (allowed != before && self.socket.coalesce(allowed).is_ok()).then_some(allowed)
+        let changed = allowed != before && self.socket.coalesce(allowed).is_ok();
+        if changed {
+            self.change(Change::Coalesce(allowed));
+        }
+        changed.then_some(allowed)
     }
 
     /// Why the kernel does not put datagrams together that arrive, if so.
@@ -157,7 +169,7 @@ impl UdpTransport {
         &self.drops
     }
 
-    fn change(&self, change: Change) {
+    pub(crate) fn change(&self, change: Change) {
         // The receiver outlives the transport; if its thread died there is nobody to tell.
         let _ = self.changes.send(change);
         let _ = self.wake.write(1);

@@ -62,17 +62,17 @@ impl Receiver {
     /// would keep room from what arrives.
     #[cold]
     pub fn troubled(&self) {
-        self.shared.take_errors();
+        self.shared.take_errors(&self.shared.socket);
     }
 }
 
 impl Shared {
-    /// Takes what the error queue holds; whether there was anything.
+    /// Takes what the error queue of a socket holds; whether there was anything.
     #[cold]
-    pub(crate) fn take_errors(&self) -> bool {
+    pub(crate) fn take_errors(&self, socket: &Socket) -> bool {
         let mut last = None;
         let mut some = false;
-        for to in std::iter::from_fn(|| self.socket.take_error()).take(A_TURN) {
+        for to in std::iter::from_fn(|| socket.take_error()).take(A_TURN) {
             some = true;
             if last.replace(to) != Some(to) {
                 (self.events)(UdpEvent::Unreachable { to });

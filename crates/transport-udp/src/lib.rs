@@ -1,7 +1,7 @@
 //! Frames in sealed UDP records (P4).
 //!
-//! One socket serves all peers. [`UdpTransport`] owns it and the thread that receives; a [`UdpPath`] seals and sends to one peer from
-//! whichever thread calls it. Sessions are agreed on elsewhere: [`UdpTransport::install`] hands over an opener, [`UdpPath::rekey`] a sealer.
+//! One socket serves all peers, but for paths that ports were guessed for ([`Extra`]). [`UdpTransport`] owns it and the thread that
+//! receives; a [`UdpPath`] seals and sends to one peer from whichever thread calls it. Sessions are agreed on elsewhere: [`UdpTransport::install`] hands over an opener, [`UdpPath::rekey`] a sealer.
 //! Records that are on their way to another peer (P6.4) go to the sink, and what it has them do next leaves at the end of each batch.
 
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@
 mod coalescing;
 mod endpoint;
 mod errors;
+mod extra;
 mod fallback;
 mod inside;
 mod path;
@@ -19,6 +20,7 @@ mod train;
 mod trust;
 
 pub use endpoint::{UdpError, UdpTransport};
+pub use extra::Extra;
 pub use inside::Inside;
 pub use path::{LEAST_RECORD, Sent, UdpPath};
 pub use receiver::Receiver;

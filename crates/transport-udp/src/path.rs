@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use packet::SuperFrame;
 use records::{DirectPath, TrainNumbers, for_each_payload};
 use session::{SealError, Sealer};
@@ -15,8 +15,8 @@ use wire::{
     max_record_overhead,
 };
 
-use crate::Socket;
 use crate::fallback::Fallback;
+use crate::{Extra, Socket};
 
 /// Bytes of one train at most: UDP's limit over IPv4 (65 507) less a little, as the kernel counts headers in some releases.
 const TRAIN_BYTES: usize = 65_000;
@@ -35,11 +35,28 @@ pub struct Sent {
     pub in_trains: u64,
 }
 
+/// Where records go, and by which socket.
+struct Target {
+    /// A further one (P6.7), if not that of all.
+    via: Option<Arc<Extra>>,
+    remote: SocketAddr,
+}
+
+impl Target {
+    fn socket<'a>(&'a self, main: &'a Socket) -> &'a Socket {
+        self.via.as_ref().map_or(main, |extra| &extra.socket)
+    }
+}
+
 /// The way to one peer.
 pub struct UdpPath {
     socket: Arc<Socket>,
     sealer: ArcSwap<Sealer>,
-    remote: ArcSwap<SocketAddr>,
+    target: ArcSwap<Target>,
+    /// The further socket that what is taken up now came by. The receiving thread alone sets it.
+    coming_by: ArcSwapOption<Extra>,
+    /// The path took up a further socket, and nobody asked for it yet.
+    found: AtomicBool,
     /// The largest frame that is ever to be carried.
     full_frame: usize,
     /// The largest that is known to pass now.
@@ -73,7 +90,9 @@ impl UdpPath {
         Self {
             socket,
             sealer: ArcSwap::new(sealer),
-            remote: ArcSwap::from_pointee(remote),
+            target: ArcSwap::from_pointee(Target { via: None, remote }),
+            coming_by: ArcSwapOption::empty(),
+            found: AtomicBool::new(false),
             full_frame: max_frame,
             max_frame: AtomicUsize::new(max_frame),
             longest: AtomicUsize::new(max_frame + UNICAST_OVERHEAD),
@@ -130,12 +149,42 @@ impl UdpPath {
 
     /// Where records go.
     pub fn remote(&self) -> SocketAddr {
-        **self.remote.load()
+        self.target.load().remote
     }
 
     /// Sends elsewhere from now on.
     pub fn set_remote(&self, remote: SocketAddr) {
-        self.remote.store(Arc::new(remote));
+        self.target.rcu(|target| Target { via: target.via.clone(), remote });
+    }
+
+    /// Where a probe of the peer came from by a further socket (P6.7), once for each that the path took up.
+    pub fn take_found(&self) -> Option<SocketAddr> {
+        self.found.swap(false, Ordering::AcqRel).then(|| self.remote())
+    }
+
+    /// Whether it sends by a further socket.
+    pub fn is_by_extra(&self) -> bool {
+        self.target.load().via.is_some()
+    }
+
+    /// Sends by the one socket of all again.
+    pub fn use_main(&self) {
+        if self.is_by_extra() {
+            self.target.rcu(|target| Target { via: None, remote: target.remote });
+        }
+    }
+
+    /// Notes which further socket all came by that is taken up until this is said again.
+    pub(crate) fn coming_by(&self, extra: Option<&Arc<Extra>>) {
+        self.coming_by.store(extra.cloned());
+    }
+
+    /// The peer got through to this socket: by it alone what is sent from here gets through to the peer.
+    fn take_up(&self, extra: &Arc<Extra>, remote: SocketAddr) {
+        if self.target.load().via.as_ref().is_none_or(|via| !Arc::ptr_eq(via, extra)) {
+            self.target.rcu(|_| Target { via: Some(Arc::clone(extra)), remote });
+            self.found.store(true, Ordering::Release);
+        }
     }
 
     /// The cipher in use.
@@ -195,19 +244,29 @@ impl UdpPath {
     /// # Errors
     /// Those of the kernel; a record that does not fit the underlay is one.
     pub fn probe(&self, to: SocketAddr, token: u64, length: u16) -> io::Result<()> {
+        self.probe_by(self.target.load().socket(&self.socket), to, token, length)
+    }
+
+    pub(crate) fn probe_by(
+        &self,
+        socket: &Socket,
+        to: SocketAddr,
+        token: u64,
+        length: u16,
+    ) -> io::Result<()> {
         let mut payload = Vec::new();
         Payload::encode_probe(
             token,
             usize::from(length).saturating_sub(RECORD_HEADER + TAG_LEN),
             &mut payload,
         );
-        self.send_control(to, &payload)
+        self.send_control(socket, to, &payload)
     }
 
-    fn send_control(&self, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
+    fn send_control(&self, socket: &Socket, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
         let mut record = Vec::with_capacity(RECORD_HEADER + payload.len() + TAG_LEN);
         self.sealer.load().seal(&[payload], &mut record).map_err(io::Error::other)?;
-        self.socket.send(to, &record, record.len(), false).map(drop)
+        socket.send(to, &record, record.len(), false).map(drop)
     }
 
     /// Makes room for a record of `len` bytes; first sends what waits, if the record cannot join it in one train: all datagrams of a
@@ -257,7 +316,9 @@ impl UdpPath {
     fn transmit(&self, batch: &mut Batch) {
         if batch.datagrams > 0 {
             let trains = self.trains.load(Ordering::Relaxed);
-            match self.socket.send(self.remote(), &batch.bytes, batch.segment, trains) {
+            let target = self.target.load();
+            let socket = target.socket(&self.socket);
+            match socket.send(target.remote, &batch.bytes, batch.segment, trains) {
                 Ok(refusal) => {
                     self.counters.sent(batch.frames, batch.frame_bytes);
                     self.sent.fetch_add(batch.datagrams as u64, Ordering::Relaxed);
@@ -379,7 +440,14 @@ impl DirectPath for UdpPath {
             forged: self.forged.load(Ordering::Relaxed),
         };
         Payload::encode_answer(token, length, to, arrived, &mut payload);
-        self.send_control(to, &payload)
+        // By the socket that the probe came by: no other has a way through a NAT that it needs.
+        match &*self.coming_by.load() {
+            Some(extra) => {
+                self.take_up(extra, to);
+                self.send_control(&extra.socket, to, &payload)
+            }
+            None => self.send_control(&self.socket, to, &payload),
+        }
     }
 
     fn count_opened(&self) {

@@ -9,6 +9,7 @@ use std::sync::mpsc::Receiver as Changes;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::Epoll;
 use nix::sys::eventfd::EventFd;
 use quinn_udp::RecvMeta;
 use records::{Content, DirectPath as _, UdpEvent};
@@ -52,7 +53,7 @@ impl Tally {
 /// one of [`fds`](Self::fds) to be readable.
 pub struct Receiver {
     pub(crate) shared: Shared,
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
     /// What the sink passes on. It leaves at the end of each batch.
     outbox: Outbox,
     memory: Vec<u8>,
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) socket: Arc<Socket>,
     pub(crate) changes: Changes<Change>,
     pub(crate) wake: Arc<EventFd>,
+    /// Tells which further sockets have something.
+    pub(crate) watched: Arc<Epoll>,
     pub(crate) waiting: Arc<Waiting>,
     /// Records that belong to no peer.
     pub(crate) drops: Arc<DropCounters>,
@@ -88,15 +91,31 @@ impl Receiver {
         }
     }
 
-    /// Takes one batch from the socket and hands its frames over. `false` when there was none; then nothing is held back any more.
+    /// Takes one batch from each socket and hands its frames over. `false` when there was none; then nothing is held back any more.
     pub fn turn(&mut self) -> bool {
+        self.shared.take_changes(&mut self.sessions, &mut self.outbox);
+        let mut some = self.batch(None);
+        if self.sessions.has_extras() {
+            some |= self.extra_batches();
+        }
+        if !some {
+            // Nothing more is on its way: what a train still lacks is lost.
+            self.sessions.flush(|entry| flush(entry, &mut self.outbox));
+            self.outbox.flush();
+            self.full_batches = 0;
+        }
+        some
+    }
+
+    /// Takes one batch from a further socket, or from the one of all; whether there was one.
+    pub(crate) fn batch(&mut self, extra: Option<&Socket>) -> bool {
         let Self { shared, sessions, outbox, memory, meta, ask, full_batches } = self;
-        shared.take_changes(sessions, outbox);
+        let socket = extra.unwrap_or(&shared.socket);
         let received = {
             let mut rest = memory.chunks_mut(MESSAGE_LEN);
             let mut buffers: [_; MESSAGES] =
                 std::array::from_fn(|_| IoSliceMut::new(rest.next().unwrap_or_default()));
-            shared.socket.recv(&mut buffers[..*ask], &mut meta[..*ask])
+            socket.recv(&mut buffers[..*ask], &mut meta[..*ask])
         };
         match received {
             Ok(n) => {
@@ -114,17 +133,11 @@ impl Receiver {
                 outbox.flush();
                 true
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                // Nothing more is on its way: what a train still lacks is lost.
-                sessions.flush(|entry| flush(entry, outbox));
-                outbox.flush();
-                *full_batches = 0;
-                false
-            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
             // An ICMP error for something sent earlier, and the next call gives datagrams again; or the network is down for
             // longer, and this thread must not spin.
             Err(_) => {
-                if !shared.take_errors() {
+                if !shared.take_errors(socket) {
                     std::thread::sleep(AFTER_ERROR);
                 }
                 true
@@ -132,9 +145,9 @@ impl Receiver {
         }
     }
 
-    /// What is readable when a turn is due: the socket, and news from the control side.
-    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.shared.socket.as_fd(), self.shared.wake.as_fd()]
+    /// What is readable when a turn is due: the socket, news from the control side, and whatever tells of further sockets.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 3] {
+        [self.shared.socket.as_fd(), self.shared.wake.as_fd(), self.shared.watched.0.as_fd()]
     }
 
     /// Notes that the second of [`fds`](Self::fds) was readable.

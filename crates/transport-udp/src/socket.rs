@@ -24,7 +24,10 @@ const SEND_PATIENCE_MS: u8 = 2;
 pub struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
+    host: Option<IpAddr>,
     dual: bool,
+    /// Why it goes without trains although the kernel may have them.
+    plain: Option<&'static str>,
     no_trains: Option<&'static str>,
     no_coalescing: Option<&'static str>,
 }
@@ -51,7 +54,7 @@ impl Socket {
         // Asked before anything is sent: afterwards it also tells what happened to trains.
         let no_trains = (state.max_gso_segments() == 1).then_some("this kernel has no UDP_SEGMENT");
         let no_coalescing = (state.gro_segments() == 1).then_some("this kernel has no UDP_GRO");
-        let socket = Self { io, state, dual, no_trains, no_coalescing };
+        let socket = Self { io, state, host, dual, plain: None, no_trains, no_coalescing };
         socket.watch_errors();
         Ok(socket)
     }
@@ -64,8 +67,17 @@ impl Socket {
         if self.no_coalescing.is_none() {
             self.coalesce(false)?;
         }
-        (self.no_trains, self.no_coalescing) = (Some(why), Some(why));
+        (self.no_trains, self.no_coalescing, self.plain) = (Some(why), Some(why), Some(why));
         Ok(self)
+    }
+
+    /// One like it at another port.
+    pub(crate) fn another(&self) -> io::Result<Self> {
+        let socket = Self::bind(self.host, 0)?;
+        match self.plain {
+            Some(why) => socket.without_offloads(why),
+            None => Ok(socket),
+        }
     }
 
     /// Why no trains are ever sent (UDP_SEGMENT), if so.

@@ -1,4 +1,4 @@
-//! How two peers agree to connect to each other at the same moment (P6.6).
+//! How two peers agree to connect to each other at the same moment (P6.6), or to guess ports (P6.7).
 //!
 //! Signing and verifying need the identity's key and live in `mesh`; here is the layout.
 
@@ -19,6 +19,14 @@ pub enum MeetingStep {
     Answer = 2,
     /// Connect now.
     Go = 3,
+    /// Asks the other end to guess ports (P6.7), and tells where the sender is seen.
+    CallGuess = 4,
+    /// Agrees to it, and tells the same.
+    AnswerGuess = 5,
+    /// Ports are open: guess now.
+    GoGuess = 6,
+    /// Does not guess.
+    RefuseGuess = 7,
 }
 
 /// One step towards a connection that both ends open (P6.6).
@@ -55,6 +63,10 @@ impl MeetingShare {
             1 => Some(MeetingStep::Call),
             2 => Some(MeetingStep::Answer),
             3 => Some(MeetingStep::Go),
+            4 => Some(MeetingStep::CallGuess),
+            5 => Some(MeetingStep::AnswerGuess),
+            6 => Some(MeetingStep::GoGuess),
+            7 => Some(MeetingStep::RefuseGuess),
             _ => None,
         }
     }
@@ -88,7 +100,7 @@ mod tests {
         let share = MeetingShare { incarnation: 1, counter: 2, step: 3, number: 4, addresses: Vec::new() };
         assert_eq!(share.encode(), [0xa4, 0, 1, 1, 2, 2, 3, 3, 4]);
         assert_eq!(share.step(), Some(MeetingStep::Go));
-        assert_eq!(MeetingShare { step: 4, ..share }.step(), None, "of a later version");
+        assert_eq!(MeetingShare { step: 8, ..share }.step(), None, "of a later version");
     }
 
     proptest! {

@@ -55,6 +55,9 @@ pub(crate) struct Launch {
     /// Do not ask the router in front of this host to let others in (PCP, NAT-PMP, UPnP); it is never asked with --transport tls
     #[arg(long, env = "WEAVE_NO_PORT_MAPPING", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     no_port_mapping: bool,
+    /// Where NATs leave no direct path over UDP, find one by trying ports; both hosts need it, and to networks it looks like a scan
+    #[arg(long, env = "WEAVE_GUESS_PORTS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    guess_ports: bool,
     /// HTTP proxy for links, as in http://user:password@proxy:3128; none when empty [default: that of https_proxy]
     #[arg(long, env = "WEAVE_HTTP_PROXY", hide_env_values = true, value_name = "URL")]
     http_proxy: Option<String>,
@@ -263,6 +266,7 @@ impl Launch {
             listen: self.listen,
             advertise: self.advertise,
             port_mapping: !self.no_port_mapping,
+            guess_ports: self.guess_ports,
             proxy: secrets.proxy.map(ProxySettings::read).transpose()?,
             shown,
             congestion: self.tls_congestion,
@@ -325,6 +329,7 @@ impl Launch {
         }
         arguments.extend(self.no_discovery.then(|| "--no-discovery".into()));
         arguments.extend(self.no_port_mapping.then(|| "--no-port-mapping".into()));
+        arguments.extend(self.guess_ports.then(|| "--guess-ports".into()));
         arguments.extend(self.resume.then(|| "--resume".into()));
         arguments.push("--".into());
         arguments.extend(self.peers.iter().map(Into::into));

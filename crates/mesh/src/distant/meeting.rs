@@ -13,6 +13,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use wire::{MeetingShare, MeetingStep, ParcelKind, PeerName};
 
+use super::guessing::Facing;
 use super::handshake::{Way, is_meeting, sign_meeting};
 use super::{Distant, Dropped, Known, Outgoing};
 use crate::backoff::Backoff;
@@ -221,12 +222,13 @@ impl Distant {
         self.meetings.due.pop_front()
     }
 
-    /// Takes a step of another peer; `linked`: there is a link to it, so that no other is needed.
+    /// Takes a step of another peer; `linked`: there is a link to it, so that no other way is needed; `facing`: what facts say of it.
     pub(crate) fn hear_meeting(
         &mut self,
         now: Instant,
         from: Known,
         linked: bool,
+        facing: &Facing,
         body: &[u8],
         rng: &mut StdRng,
     ) -> Result<(), Dropped> {
@@ -253,6 +255,10 @@ impl Distant {
             MeetingStep::Call => self.hear_call(now, peer, share),
             MeetingStep::Answer => self.hear_answered(now, peer, &share, rng),
             MeetingStep::Go => self.hear_go(now, peer, &share),
+            MeetingStep::CallGuess => self.hear_guess_call(now, peer, &share, facing),
+            MeetingStep::AnswerGuess => self.hear_guess_answer(now, peer, &share, facing, true),
+            MeetingStep::RefuseGuess => self.hear_guess_answer(now, peer, &share, facing, false),
+            MeetingStep::GoGuess => self.hear_guess_go(now, peer, &share),
         }
     }
 
@@ -333,7 +339,7 @@ impl Distant {
         Ok(())
     }
 
-    fn send_step(&mut self, to: PeerName, step: MeetingStep, number: u32) {
+    pub(super) fn send_step(&mut self, to: PeerName, step: MeetingStep, number: u32) {
         self.counter += 1;
         let share = MeetingShare {
             incarnation: self.own.incarnation,
@@ -344,7 +350,8 @@ impl Distant {
                 MeetingStep::Call | MeetingStep::Answer => {
                     self.meetings.points.iter().map(|point| point.seen).collect()
                 }
-                MeetingStep::Go => Vec::new(),
+                MeetingStep::CallGuess | MeetingStep::AnswerGuess => self.seen_at(),
+                MeetingStep::Go | MeetingStep::GoGuess | MeetingStep::RefuseGuess => Vec::new(),
             },
         };
         let way = Way { source: self.own.name, destination: to };

@@ -12,6 +12,7 @@ use super::*;
 use crate::testing::{identity, start};
 
 mod bounds;
+mod guessing;
 mod losing;
 mod renewing;
 mod telling;

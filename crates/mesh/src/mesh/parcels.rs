@@ -108,7 +108,8 @@ impl Mesh {
             }
             ParcelKind::MEETING => {
                 let linked = self.links.has_peer(name);
-                self.distant.hear_meeting(now, from, linked, &parcel.body, &mut self.rng)
+                let facing = self.facing(name);
+                self.distant.hear_meeting(now, from, linked, &facing, &parcel.body, &mut self.rng)
             }
             _ => Err(Dropped::Malformed),
         };

@@ -10,6 +10,7 @@ mod distant;
 mod duplicates;
 mod facts;
 mod gossip;
+mod guessing;
 mod identity;
 mod joining;
 mod limits;

@@ -42,6 +42,7 @@ impl Core {
         self.take_mapped(now);
         self.set_reachable_at(now);
         let seen = self.neighbours.values().filter_map(Neighbour::seen_address);
+        self.parts.mesh.set_seen_at(seen.clone());
         let seen = seen.chain(self.distants.values().filter_map(Distant::seen_address));
         self.parts.mesh.set_mapping(now, mesh::mapping_of(seen));
         let inside = self.inside().into_iter().map(|ip| SocketAddr::new(ip, self.parts.port)).collect();

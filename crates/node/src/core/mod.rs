@@ -7,6 +7,7 @@
 mod addresses;
 mod changes;
 mod distant;
+mod guessing;
 mod links;
 mod neighbour;
 mod report;
@@ -132,6 +133,7 @@ pub(crate) struct Core {
     dials: BTreeMap<DialId, mesh::DialTo>,
     /// Where links need short segments.
     narrow: Arc<Narrow>,
+    guesses: guessing::Guesses,
     /// Drops counted by neighbours that are gone: totals never fall.
     past_drops: BTreeMap<&'static str, u64>,
     next_link: u64,
@@ -158,6 +160,7 @@ impl Core {
             changes: Changes::default(),
             dials: BTreeMap::new(),
             narrow: Arc::default(),
+            guesses: guessing::Guesses::default(),
             past_drops: BTreeMap::new(),
             next_link: 1,
             stale: false,
@@ -212,13 +215,14 @@ impl Core {
         for id in ids {
             self.drive_path(now, id);
         }
+        self.follow_guessing(now);
         self.drive_distants(now);
         self.share_addresses(now);
+        self.note_sizes(now);
         if self.stale && self.publish_after <= now {
             self.stale = false;
             self.publish_after = now + PUBLISH_GAP;
             self.note_changes(now);
-        self.note_sizes(now);
             self.publish();
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct CoreReport {
     pub(crate) drops: BTreeMap<String, u64>,
     pub(crate) warnings: Vec<String>,
     pub(crate) counters: mesh::Counters,
+    /// What became of guessing ports.
+    pub(crate) guesses: mesh::GuessCounts,
     pub(crate) tables: mesh::TableSizes,
     /// What was done to frames that did not fit.
     pub(crate) acted: [(&'static str, u64); 4],
@@ -108,6 +110,7 @@ impl Core {
                 .chain(self.troubles(now, &nicknames))
                 .collect(),
             counters: self.parts.mesh.counters(),
+            guesses: self.parts.mesh.guess_counts(),
             tables: self.parts.mesh.table_sizes(),
             acted: self.acted(),
             changes: self.changes.counts().clone(),
@@ -241,7 +244,10 @@ impl Core {
             peer: name(*peer),
             hops: self.parts.mesh.route(*peer).unwrap_or_default().iter().map(|hop| name(*hop)).collect(),
             transport: distant.chosen().map(transport),
-            reason: distant.reason(),
+            reason: match self.parts.mesh.guessing_now(*peer) {
+                Some(progress) => format!("{}; {progress}", distant.reason()),
+                None => distant.reason(),
+            },
             encryption: distant.cipher().map(str::to_owned),
             rtt_micros: distant.udp_rtt().map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
         };
@@ -282,18 +288,18 @@ impl Core {
         neighbour.is_some_and(|neighbour| neighbour.chosen().is_some())
     }
 
-    match state {
-        mesh::ConnectionState::Established => ConnectionState::Established,
-        mesh::ConnectionState::Connecting => ConnectionState::Connecting,
-        mesh::ConnectionState::Retrying => ConnectionState::Retrying,
-        mesh::ConnectionState::Failed => ConnectionState::Failed,
-        mesh::ConnectionState::Waiting => ConnectionState::Waiting,
     fn neighbour(&self, view: &ConnectionView) -> Option<&Neighbour> {
         self.neighbours.get(&view.link?)
     }
 }
 
 const fn state(state: mesh::ConnectionState) -> ConnectionState {
+    match state {
+        mesh::ConnectionState::Established => ConnectionState::Established,
+        mesh::ConnectionState::Connecting => ConnectionState::Connecting,
+        mesh::ConnectionState::Retrying => ConnectionState::Retrying,
+        mesh::ConnectionState::Failed => ConnectionState::Failed,
+        mesh::ConnectionState::Waiting => ConnectionState::Waiting,
     }
 }
 

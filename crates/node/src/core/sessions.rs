@@ -128,6 +128,10 @@ impl Core {
         let may_link = self.parts.choice != TransportChoice::Udp;
         let mesh = &mut self.parts.mesh;
         for (peer, is_relayed, look) in looks {
+            // One that answers has to prove itself only.
+            if is_relayed && self.distants.get(&peer).is_some_and(|distant| distant.udp_address().is_none()) {
+                mesh.want_guess(now, peer);
+            }
             if is_relayed && may_link {
                 mesh.want_link(now, peer);
             }

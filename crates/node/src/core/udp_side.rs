@@ -293,7 +293,7 @@ impl UdpSide {
     /// Our own address as the peer sees it, where the path works: what it saw before need not hold any more. Of a further socket it tells
     /// nothing about the one of all.
     pub(super) fn seen_address(&self) -> Option<SocketAddr> {
-        self.prober.seen_address().filter(|_| self.is_up())
+        self.prober.seen_address().filter(|_| self.is_up() && !self.path.is_by_extra())
     }
 
     /// What happened since this was asked last.

@@ -86,7 +86,10 @@ impl Core {
             meeting: self.parts.mesh.meeting(now, name).filter(|_| neighbour.is_none()),
             path: match neighbour {
                 Some(neighbour) => neighbour.story(now),
-                None => self.distants.get(&name).map_or_else(Vec::new, |distant| distant.story(now)),
+                None => {
+                    let story = self.distants.get(&name).map(|distant| distant.story(now));
+                    story.into_iter().flatten().chain(self.parts.mesh.guessing(now, name)).collect()
+                }
             },
             changes: self.changes.of(name).map(change).collect(),
         })

@@ -151,6 +151,7 @@ mod tests {
             listen: Vec::new(),
             advertise: Vec::new(),
             port_mapping: false,
+            guess_ports: false,
             proxy: None,
             shown: transport_tls::Shown::default(),
             congestion: None,
