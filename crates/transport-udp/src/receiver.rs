@@ -25,6 +25,8 @@ use crate::{Socket, UdpPath};
 const MESSAGES: usize = quinn_udp::BATCH_SIZE;
 /// The same while messages are trains (UDP_GRO): so many stay in the processor's second-level cache until they are opened.
 const TRAIN_MESSAGES: usize = 8;
+/// The same after there was nothing: what each message needs is prepared before one can come.
+const FEW_MESSAGES: usize = 2;
 /// A message from this length on, in bytes, is a train.
 const TRAIN_LEN: usize = 8 * 1024;
 /// Full batches after which everything held back goes out: one busy peer must not hold up what another has sent.
@@ -103,6 +105,7 @@ impl Receiver {
             self.sessions.flush(|entry| flush(entry, &mut self.outbox));
             self.outbox.flush();
             self.full_batches = 0;
+            self.ask = FEW_MESSAGES;
         }
         some
     }
@@ -145,12 +148,17 @@ impl Receiver {
         }
     }
 
-    /// What is readable when a turn is due: the socket, news from the control side, and whatever tells of further sockets.
-    pub fn fds(&self) -> [BorrowedFd<'_>; 3] {
-        [self.shared.socket.as_fd(), self.shared.wake.as_fd(), self.shared.watched.0.as_fd()]
+    /// Readable when a turn is due; an error of it is told by [`troubled`](Self::troubled).
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.shared.socket.as_fd()
     }
 
-    /// Notes that the second of [`fds`](Self::fds) was readable.
+    /// Readable when a turn is due, but seldom: news from the control side, and whatever tells of further sockets.
+    pub fn rare(&self) -> [BorrowedFd<'_>; 2] {
+        [self.shared.wake.as_fd(), self.shared.watched.0.as_fd()]
+    }
+
+    /// Takes note of the news. To be called when one of the [`rare`](Self::rare) ones was readable.
     pub fn heard(&self) {
         let _ = self.shared.wake.read();
     }
@@ -159,7 +167,8 @@ impl Receiver {
     pub(crate) fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Acquire) {
             if !self.turn() {
-                let mut fds = self.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+                let [news, others] = self.rare();
+                let mut fds = [self.socket(), news, others].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
                 // An interrupted poll is as good as a finished one.
                 let _ = poll(&mut fds, PollTimeout::NONE);
                 if fds[1].revents().is_some_and(|r| r.contains(PollFlags::POLLIN)) {
