@@ -30,8 +30,8 @@ use wire::{ParcelKind, PeerName};
 
 pub use self::event::SessionEvent;
 use self::guessing::Guessing;
-pub use self::guessing::{Guess, GuessCounts};
 pub(crate) use self::guessing::{Facing, Part};
+pub use self::guessing::{Guess, GuessCounts};
 use self::hearing::Heard;
 use self::meeting::Meetings;
 pub use self::meeting::{Meet, MeetingPoint};
@@ -204,7 +204,11 @@ impl Distant {
         }
         let offers = self.offers.values().map(|offer| offer.again_at);
         let due = offers.chain(self.sessions.values().map(Session::next_due));
-        self.due = due.chain(self.next_to_tell()).chain(self.meetings.next_due()).chain(self.guessing.next_due()).min();
+        self.due = due
+            .chain(self.next_to_tell())
+            .chain(self.meetings.next_due())
+            .chain(self.guessing.next_due())
+            .min();
     }
 
     /// When [`Distant::handle_timeout`] must be called next.

@@ -58,7 +58,7 @@ pub(crate) fn is_of_an_earlier_one(e: &io::Error) -> bool {
 }
 
 impl Receiver {
-    /// Notes that something is the matter with the first of [`fds`](Self::fds): takes what the error queue holds. Left there, it
+    /// Notes that something is the matter with the [`socket`](Self::socket): takes what the error queue holds. Left there, it
     /// would keep room from what arrives.
     #[cold]
     pub fn troubled(&self) {

@@ -52,7 +52,7 @@ impl Tally {
 }
 
 /// Receives for all peers. Driven by whoever owns it: a [`turn`](Self::turn) for as long as there is something, then a wait for
-/// one of [`fds`](Self::fds) to be readable.
+/// [`socket`](Self::socket) or one of the [`rare`](Self::rare) ones to be readable.
 pub struct Receiver {
     pub(crate) shared: Shared,
     pub(crate) sessions: Sessions,
