@@ -1,6 +1,7 @@
 //! [`Congestion`]: the congestion control of links.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpStream;
@@ -9,6 +10,8 @@ use tokio::net::TcpStream;
 /// path for congestion already; if the link did so too, one lost packet would slow the same data twice. And where a queue is
 /// filled, control messages wait in it.
 const PREFERRED: &str = "bbr";
+/// Every kernel has this one, and lets every program use it.
+const PLAIN: &str = "reno";
 /// Longest name (`TCP_CA_NAME_MAX` of the kernel, with the zero at its end).
 const LONGEST: usize = 15;
 
@@ -55,6 +58,34 @@ impl Congestion {
     }
 }
 
+/// A socket's BBR, and how it is made to begin anew.
+///
+/// BBR finds out how much a path carries once, when a connection begins, by sending nearly three times as much from round trip to round
+/// trip. Later it tries a quarter more every eight. What little a quiet link sends lets it forget what it found: a lost echo is
+/// enough, since what is sent while that is repaired counts as all that the path carries. From there on, the first seconds of a
+/// transfer on a long path get a tenth of what a new connection would. So after a quiet time the link is a new connection to its BBR.
+#[derive(Debug)]
+pub(crate) struct Anew {
+    is_bbr: bool,
+}
+
+impl Anew {
+    /// Of a socket that has its congestion control already.
+    pub(crate) fn of(tcp: &impl AsFd) -> Self {
+        let name = SockRef::from(tcp).tcp_congestion().unwrap_or_default();
+        Self { is_bbr: name.split(|byte| *byte == 0).next() == Some(PREFERRED.as_bytes()) }
+    }
+
+    /// Has BBR forget what it knows. Others keep what they know: none forgets it in quiet times.
+    pub(crate) fn begin(&self, tcp: &impl AsFd) {
+        let socket = SockRef::from(tcp);
+        // Only a change makes the kernel set one up. The socket had it, so it may have it again; and with the other it would work too.
+        if self.is_bbr && socket.set_tcp_congestion(PLAIN.as_bytes()).is_ok() {
+            let _ = socket.set_tcp_congestion(PREFERRED.as_bytes());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
@@ -90,5 +121,21 @@ mod tests {
         Congestion::default().apply(&tcp).unwrap();
         let expected = if Congestion::named(PREFERRED).is_ok() { PREFERRED } else { &own };
         assert_eq!(used(&tcp), expected);
+    }
+
+    #[tokio::test]
+    async fn beginning_anew_leaves_a_socket_what_it_had() {
+        let tcp = connection().await;
+        Congestion::default().apply(&tcp).unwrap();
+        let before = used(&tcp);
+        let anew = Anew::of(&tcp);
+        assert_eq!(anew.is_bbr, before == PREFERRED);
+        anew.begin(&tcp);
+        assert_eq!(used(&tcp), before);
+        Congestion::named("reno").unwrap().apply(&tcp).unwrap();
+        let anew = Anew::of(&tcp);
+        assert!(!anew.is_bbr);
+        anew.begin(&tcp);
+        assert_eq!(used(&tcp), "reno");
     }
 }

@@ -18,7 +18,7 @@ use crate::congestion::Congestion;
 use crate::dial::Dialled;
 use crate::pace::CHUNK_MOST;
 use crate::password::{Exchange, Side};
-use crate::path::leave_unsent;
+use crate::path::{leave_unsent, let_fly};
 use crate::secure::{Secured, secure};
 use crate::{Credentials, Password, tls};
 
@@ -341,6 +341,7 @@ fn tune(tcp: &TcpStream, congestion: &Congestion) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     SockRef::from(tcp).set_reuse_address(true)?;
     congestion.apply(tcp)?;
+    let_fly(tcp);
     leave_unsent(tcp, CHUNK_MOST)
 }
 

@@ -18,6 +18,7 @@ mod pace;
 mod password;
 mod path;
 mod queue;
+mod quiet;
 mod reader;
 mod reading;
 mod receiver;

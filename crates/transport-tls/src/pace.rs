@@ -7,9 +7,10 @@ const WINDOW: Duration = Duration::from_millis(50);
 /// What waits is what goes out in this time. Senders inside take the delay for distance; more only makes them slower to notice
 /// that they send too much.
 const QUEUE: Duration = Duration::from_millis(100);
-/// The queue's bounds in bytes: one super-frame has to fit; at 1 Gb/s the upper one is 4 ms.
+/// The queue's bounds in bytes: one super-frame has to fit; up to 330 Mb/s the upper one leaves what the time allows. Where a segment in
+/// a hundred is lost at 50 ms, what the kernel takes comes in bursts, and 512 KiB overflow between two of them (docs/performance.md).
 const QUEUE_LEAST: usize = 64 * 1024;
-pub(crate) const QUEUE_MOST: usize = 512 * 1024;
+pub(crate) const QUEUE_MOST: usize = 4 * 1024 * 1024;
 /// What a control message may have to wait for: one chunk of the writer, and as much unsent in the kernel. A writer that is woken
 /// later than this runs the kernel dry, and would then take its own slowness for the path's.
 const CHUNK: Duration = Duration::from_millis(20);

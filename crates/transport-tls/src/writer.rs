@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::pace::Pace;
 use crate::queue::{KEEP, Queue, Sent, Work};
+use crate::quiet::Quiet;
 use crate::record::{Alert, RecordError, RecordSealer};
 
 /// Chunks sent before other tasks get their turn.
@@ -24,6 +25,7 @@ pub(crate) struct Writer {
     control: Vec<u8>,
     control_sent: usize,
     pace: Pace,
+    lately: Quiet,
     /// Frames taken from the queue and not yet counted.
     taken: Sent,
     quiet: u8,
@@ -52,6 +54,7 @@ impl Writer {
             control: Vec::new(),
             control_sent: 0,
             pace: Pace::default(),
+            lately: Quiet::default(),
             taken: Sent::default(),
             quiet: 0,
             failed: None,
@@ -106,6 +109,9 @@ impl Writer {
         }
         let mut bytes = 0;
         let pumped = self.send_on(queue, send, &mut bytes)?;
+        if pumped == Pumped::Blocked {
+            self.lately.is_full(now);
+        }
         match pumped {
             Pumped::More | Pumped::Blocked => {
                 self.pace.took(now, bytes);
@@ -114,6 +120,11 @@ impl Writer {
             Pumped::Idle | Pumped::Ended => self.pace.idle(),
         }
         Ok(pumped)
+    }
+
+    /// What was sent lately.
+    pub(crate) fn quiet(&mut self) -> &mut Quiet {
+        &mut self.lately
     }
 
     /// Bytes to leave unsent in the kernel.
