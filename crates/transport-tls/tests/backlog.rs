@@ -65,7 +65,8 @@ fn send_from(source: u8, link: &Link, number: u64, len: usize, batch: &mut Batch
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_find_no_room_are_counted_and_the_rest_arrives_in_order() {
-    const FRAMES: u64 = 4000;
+    // Nearly twice what may wait.
+    const FRAMES: u64 = 10_000;
     let slow = Arc::new(Slow::default());
     let (dialler, _acceptor, _inbox) = links(Arc::clone(&slow)).await;
     let mut batch = Batch::new();
