@@ -63,6 +63,11 @@ impl Window {
         (self.sent - self.bad) as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
     }
 
+    /// Records that must have arrived in trains, a second, though all that was lost were in trains.
+    pub(super) fn trained_rate(&self) -> f64 {
+        self.trained.saturating_sub(self.bad) as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
+    }
+
     /// Whether trains may have to do with so much being lost. Forged records alone prove nothing: anybody can send them.
     pub(super) const fn is_suspicious(&self) -> bool {
         let limit = if self.is_damaged() { CORRUPT } else { LOSSY };
