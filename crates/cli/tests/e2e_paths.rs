@@ -122,7 +122,22 @@ fn reason(host: &Host) -> String {
     host.report()["Router"]["Connections"][0]["Reason"].as_str().unwrap_or_default().to_owned()
 }
 
+/// Of the summary that ping of BusyBox prints: "100 packets transmitted, 97 packets received, 3% packet loss".
 fn received(summary: &str) -> u32 {
     let words: Vec<_> = summary.split_whitespace().collect();
-    words.windows(2).find(|w| w[1] == "packets" && w[0] != "100").map_or(0, |w| w[0].parse().unwrap_or(0))
+    words
+        .windows(3)
+        .find(|w| w[1] == "packets" && w[2].starts_with("received"))
+        .map_or(0, |w| w[0].parse().unwrap_or(0))
+}
+
+#[test]
+fn what_ping_received_is_read_also_when_nothing_was_lost() {
+    let summary = |n| {
+        format!(
+            "--- 10.9.0.2 ping statistics ---\n100 packets transmitted, {n} packets received, 0% packet loss\n"
+        )
+    };
+    assert_eq!([100, 97, 0].map(|n| received(&summary(n))), [100, 97, 0]);
+    assert_eq!(received(""), 0);
 }
