@@ -8,8 +8,9 @@
 //! 3. With trains again. The loss is back, and not because more was sent: trains are off.
 //!
 //! The third step, and that single datagrams must have got at least as much through, keep trains on where the cause is plenty:
-//! a receiver that is flooded loses less of what comes slower, and is served better with trains all the same. Where trains bring
-//! [`PLENTY`] through, whatever is lost beside it is not their fault. What was switched off is tried again later.
+//! a receiver that is flooded loses less of what comes slower, and is served better with trains all the same. Where far more was
+//! sent with trains than without, single datagrams must have got far more through: as much as before is what the receiver can
+//! take, whatever it comes in. What was switched off is tried again later.
 
 use std::time::{Duration, Instant};
 
@@ -30,9 +31,11 @@ const ENOUGH: u64 = 200;
 /// case of 200, one or none of 10 in one of 2000.
 const EXPECTED: f64 = 20.0;
 const EXPECTED_NONE: f64 = 10.0;
-/// So many records a second that arrive in trains, undamaged, show that trains pass: no TCP sends as much on a path that loses them.
-/// Programs that send without regard to loss do, and flood the receiver; which of two short windows loses more is chance then.
-const PLENTY: f64 = 10_000.0;
+/// How many times as much sent with trains as without is far more: TCP does not send more while it loses more, programs that send
+/// without regard to loss do, because trains cost them less.
+const MORE_SENT: f64 = 1.25;
+/// How many times as much must arrive without trains then.
+const MORE_THROUGH: f64 = 1.5;
 /// Suspicion that came to nothing is not repeated for this long at first, and at most.
 const EXCUSED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 /// An excuse does not hold for so many times the loss.
@@ -252,9 +255,10 @@ impl Trust {
                 if window.elapsed < PACE || (expected < EXPECTED && !window.is_suspicious()) {
                     return;
                 }
-                let passes = !window.is_damaged() && window.trained_rate() >= PLENTY;
                 let is_back = is_like(window, expected) && window.is_suspicious();
-                if is_back && !passes && without.rate() >= window.rate() {
+                let flooded = window.offered() > without.offered() * MORE_SENT;
+                let more = if flooded { MORE_THROUGH } else { 1.0 };
+                if is_back && without.rate() >= window.rate() * more {
                     self.switch_off(now, verdict(with.and(window), without.loss()));
                 } else {
                     self.acquit(now, with.loss());

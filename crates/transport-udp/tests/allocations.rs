@@ -23,7 +23,9 @@ struct Relay(Arc<UdpPath>);
 impl FrameSink for Relay {
     fn deliver(&self, _: PeerName, _: TapFrame<'_>) {}
 
-    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {}
+    fn take_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
+        false
+    }
 
     fn relay(&self, from: PeerName, hops: Hops<'_>, record: &mut [u8], out: &mut Outbox) {
         assert_eq!(from, FROM);

@@ -31,8 +31,9 @@ impl FrameSink for Heard {
         self.0.lock().unwrap().push(frame.frame().frame().len());
     }
 
-    fn deliver_group(&self, _: PeerName, _: &GroupHeader, frame: TapFrame<'_>, _: &mut Outbox) {
+    fn take_group(&self, _: PeerName, _: &GroupHeader, frame: TapFrame<'_>, _: &mut Outbox) -> bool {
         self.0.lock().unwrap().push(10_000 + frame.frame().frame().len());
+        false
     }
 
     fn relay(&self, _: PeerName, _: Hops<'_>, record: &mut [u8], _: &mut Outbox) {

@@ -60,8 +60,8 @@ impl FrameSink for Peer {
         self.frames.lock().unwrap().push((peer, frame.segments(), frame.frame().to_vec()));
     }
 
-    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {
-        unreachable!("nobody sends frames for everyone here");
+    fn take_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
+        unreachable!("nobody sends frames for everyone here")
     }
 
     fn relay(&self, _: PeerName, hops: Hops<'_>, record: &mut [u8], out: &mut Outbox) {

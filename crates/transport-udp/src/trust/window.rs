@@ -63,9 +63,9 @@ impl Window {
         (self.sent - self.bad) as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
     }
 
-    /// Records that must have arrived in trains, a second, though all that was lost were in trains.
-    pub(super) fn trained_rate(&self) -> f64 {
-        self.trained.saturating_sub(self.bad) as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
+    /// Records that were sent, a second.
+    pub(super) fn offered(&self) -> f64 {
+        self.sent as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
     }
 
     /// Whether trains may have to do with so much being lost. Forged records alone prove nothing: anybody can send them.
