@@ -101,9 +101,10 @@ impl FrameSink for Sink {
         self.0.lock().unwrap().push(Given::Frame(segments(frame.frame())));
     }
 
-    fn deliver_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, _: &mut Outbox) {
+    fn take_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, _: &mut Outbox) -> bool {
         assert_eq!(from, PEER);
         self.0.lock().unwrap().push(Given::Group(*group, segments(frame.frame())));
+        false
     }
 
     fn relay(&self, from: PeerName, hops: Hops<'_>, record: &mut [u8], _: &mut Outbox) {

@@ -67,6 +67,11 @@ pub fn decide_remote(fib: &Fib, from: PeerName, frame: &[u8], now: u32) -> (Deci
     }
 }
 
+/// Whether a frame may travel at all.
+pub(crate) fn may_travel(frame: &[u8]) -> bool {
+    addresses(frame).is_some()
+}
+
 /// Destination and source, if the frame may travel at all: IEEE 802.1D keeps 01:80:c2:00:00:0x on its segment, and a group
 /// address is nobody's source.
 fn addresses(frame: &[u8]) -> Option<(Mac, Mac)> {

@@ -10,6 +10,7 @@ use transport::{Drop, DropCounters, FrameSink, HopPaths, Outbox, RecordSink, Tap
 use wire::{GroupHeader, Hops, PeerName};
 
 use crate::acted::Allowance;
+use crate::decide::may_travel;
 use crate::sources::Sources;
 use crate::{Acted, Decision, Fib, Outgoing, Place, decide_remote, fit};
 
@@ -238,29 +239,29 @@ impl FrameSink for Forwarder {
         self.tap.takes_udp_trains()
     }
 
-    fn deliver_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, out: &mut Outbox) {
+    fn take_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, out: &mut Outbox) -> bool {
         if group.source == self.own {
-            return self.count(Drop::Loop, &frame);
+            self.count(Drop::Loop, &frame);
+            return false;
         }
         let (fib, now) = (self.fib.load(), self.now.load(Relaxed));
         let tree_known = fib.tree(group.source).is_some();
         match self.sources.take(group, frame.frame().segments(), tree_known, now) {
-            Err(reason) => return self.count(reason, &frame),
+            Err(reason) => {
+                self.count(reason, &frame);
+                return false;
+            }
             Ok(new) if new.ask => (self.notice)(Notice::TreeWanted(group.source)),
             Ok(_) => {}
         }
-        let (decision, learn) = decide_remote(&fib, group.source, frame.frame().frame(), now);
-        self.learn(learn, Place::Peer(group.source));
-        match decision {
-            Decision::Deliver => self.write(&fib, group.source, &frame),
-            Decision::Drop(reason) => self.count(reason, &frame),
-            Decision::Unicast(_) | Decision::Flood => {}
-        }
         // What our own bridge should not get may be good for others: where the container moved that sent it, say. What may not
         // travel at all ends here.
-        if decision != Decision::Drop(Drop::Filtered) {
-            self.pass_on(&fib, from, group, frame.frame(), out);
+        if !may_travel(frame.frame().frame()) {
+            self.count(Drop::Filtered, &frame);
+            return false;
         }
+        self.pass_on(&fib, from, group, frame.frame(), out);
+        true
     }
 
     fn relay(&self, from: PeerName, hops: Hops<'_>, record: &mut [u8], out: &mut Outbox) {

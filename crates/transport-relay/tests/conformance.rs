@@ -32,8 +32,8 @@ impl FrameSink for Peer {
         panic!("{peer} sent a frame that is not sealed for the other end");
     }
 
-    fn deliver_group(&self, from: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {
-        panic!("{from} passed on a frame for everyone");
+    fn take_group(&self, from: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
+        panic!("{from} passed on a frame for everyone")
     }
 
     fn relay(&self, from: PeerName, hops: Hops<'_>, record: &mut [u8], out: &mut Outbox) {

@@ -29,7 +29,9 @@ impl FrameSink for Slow {
         self.1.fetch_add(1, Relaxed);
     }
 
-    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {}
+    fn take_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
+        false
+    }
 
     fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {}
 }
@@ -163,7 +165,9 @@ impl FrameSink for Times {
         self.1.lock().unwrap()[usize::from(frame[11])].push(self.0.elapsed() - sent);
     }
 
-    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {}
+    fn take_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
+        false
+    }
 
     fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {}
 }

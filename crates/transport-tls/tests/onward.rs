@@ -21,9 +21,10 @@ struct Between(OnceLock<Arc<dyn HopPath>>);
 impl FrameSink for Between {
     fn deliver(&self, _: PeerName, _: TapFrame<'_>) {}
 
-    fn deliver_group(&self, _: PeerName, group: &GroupHeader, frame: TapFrame<'_>, out: &mut Outbox) {
+    fn take_group(&self, _: PeerName, group: &GroupHeader, frame: TapFrame<'_>, out: &mut Outbox) -> bool {
         let path = self.0.get().unwrap();
         path.send_group(group, frame.frame(), out.hop_batch(path)).unwrap();
+        false
     }
 
     fn relay(&self, _: PeerName, hops: Hops<'_>, record: &mut [u8], out: &mut Outbox) {
@@ -39,8 +40,9 @@ struct Last(Mutex<Vec<(u64, usize)>>);
 impl FrameSink for Last {
     fn deliver(&self, _: PeerName, _: TapFrame<'_>) {}
 
-    fn deliver_group(&self, _: PeerName, group: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {
+    fn take_group(&self, _: PeerName, group: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
         self.0.lock().unwrap().push((group.sequence, 99));
+        false
     }
 
     fn relay(&self, _: PeerName, hops: Hops<'_>, record: &mut [u8], _: &mut Outbox) {

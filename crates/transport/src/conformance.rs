@@ -95,9 +95,10 @@ impl FrameSink for Arrived {
         self.add(segments(frame.frame()).into_iter().map(|s| Got::Frame(peer, s)));
     }
 
-    fn deliver_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, _: &mut Outbox) {
+    fn take_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, _: &mut Outbox) -> bool {
         let numbered = (0..).zip(segments(frame.frame()));
         self.add(numbered.map(|(n, s)| Got::Group(from, group.plus(n), s)));
+        false
     }
 
     fn relay(&self, from: PeerName, hops: Hops<'_>, record: &mut [u8], _: &mut Outbox) {
@@ -178,8 +179,9 @@ impl FrameSink for Slow {
         std::thread::sleep(Duration::from_micros(200));
     }
 
-    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {
+    fn take_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
         std::thread::sleep(Duration::from_micros(200));
+        false
     }
 
     fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {

@@ -64,7 +64,9 @@ mod tests {
     impl FrameSink for Nowhere {
         fn deliver(&self, _: PeerName, _: TapFrame<'_>) {}
 
-        fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {}
+        fn take_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
+            false
+        }
 
         fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {}
     }

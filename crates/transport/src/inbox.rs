@@ -15,12 +15,14 @@ pub struct Inbox {
     peer: PeerName,
     sink: Arc<dyn FrameSink>,
     gatherer: Gatherer,
+    /// Whose datagrams the gatherer holds: the peer's, or of those for everyone their source's.
+    from: PeerName,
 }
 
 impl Inbox {
     /// For the frames of `peer`.
     pub fn new(peer: PeerName, sink: Arc<dyn FrameSink>) -> Self {
-        Self { peer, sink, gatherer: Gatherer::new() }
+        Self { peer, sink, gatherer: Gatherer::new(), from: peer }
     }
 
     /// Whose frames these are.
@@ -34,17 +36,11 @@ impl Inbox {
             return counters.drops.add(Drop::Malformed, 1);
         };
         count(frame.frame(), counters);
-        let Self { peer, sink, gatherer } = self;
-        let mut emit = |bytes: &[u8]| deliver(&**sink, *peer, bytes, counters);
-        if !sink.takes_udp_trains() {
-            gatherer.flush(&mut emit);
-        } else if gatherer.push(&frame.frame().hdr(), frame.frame().frame(), &mut emit) {
-            return;
-        }
-        sink.deliver(*peer, frame);
+        self.hand_over(self.peer, frame, counters);
     }
 
-    /// Takes one frame for everyone, laid out like any (P7). It is not gathered with others: each has a header of its own.
+    /// Takes one frame for everyone, laid out like any (P7). It is told apart and passed on as it came, because others may get the
+    /// same frames by other ways; only what this host is to have is gathered.
     pub fn group_frame(
         &mut self,
         group: &GroupHeader,
@@ -56,9 +52,25 @@ impl Inbox {
             return counters.drops.add(Drop::Malformed, 1);
         };
         count(frame.frame(), counters);
-        // What came before it goes before it (C2).
-        self.flush(counters);
-        self.sink.deliver_group(self.peer, group, frame, out);
+        if self.sink.take_group(self.peer, group, frame, out) {
+            self.hand_over(group.source, frame, counters);
+        }
+    }
+
+    /// Gathers the frame, or hands it to the sink behind what was held (C2).
+    fn hand_over(&mut self, from: PeerName, frame: TapFrame<'_>, counters: &PathCounters) {
+        if self.from != from {
+            self.flush(counters);
+            self.from = from;
+        }
+        let Self { sink, gatherer, .. } = self;
+        let mut emit = |bytes: &[u8]| deliver(&**sink, from, bytes, counters);
+        if !sink.takes_udp_trains() {
+            gatherer.flush(&mut emit);
+        } else if gatherer.push(&frame.frame().hdr(), frame.frame().frame(), &mut emit) {
+            return;
+        }
+        sink.deliver(from, frame);
     }
 
     /// Takes a record of other peers' session (P6.4). It counts as one frame.
@@ -69,8 +81,8 @@ impl Inbox {
 
     /// Hands over what is held back.
     pub fn flush(&mut self, counters: &PathCounters) {
-        let Self { peer, sink, gatherer } = self;
-        gatherer.flush(&mut |bytes| deliver(&**sink, *peer, bytes, counters));
+        let Self { sink, gatherer, from, .. } = self;
+        gatherer.flush(&mut |bytes| deliver(&**sink, *from, bytes, counters));
     }
 
     /// Whether there is nothing to flush.
@@ -110,21 +122,32 @@ mod tests {
     struct Tap {
         trains: AtomicBool,
         segments: Mutex<Vec<usize>>,
+        /// Numbers of frames for everyone, in the order they were passed on.
+        passed_on: Mutex<Vec<u64>>,
     }
 
     impl FrameSink for Tap {
         fn deliver(&self, peer: PeerName, frame: TapFrame<'_>) {
-            assert_eq!(peer, P);
-            self.segments.lock().unwrap().push(frame.frame().segments());
+            let of_everyone = if peer == SOURCE { 100 } else { 0 };
+            self.segments.lock().unwrap().push(of_everyone + frame.frame().segments());
         }
 
         fn takes_udp_trains(&self) -> bool {
             self.trains.load(Relaxed)
         }
 
-        fn deliver_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, _: &mut Outbox) {
-            assert_eq!((from, group.source), (P, SOURCE));
-            self.segments.lock().unwrap().push(100 + frame.frame().segments());
+        fn take_group(
+            &self,
+            from: PeerName,
+            group: &GroupHeader,
+            frame: TapFrame<'_>,
+            _: &mut Outbox,
+        ) -> bool {
+            assert_eq!((from, group.source, frame.frame().segments()), (P, SOURCE, 1));
+            let mut passed_on = self.passed_on.lock().unwrap();
+            let is_new = !passed_on.contains(&group.sequence);
+            passed_on.push(group.sequence);
+            is_new
         }
 
         fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {
@@ -171,18 +194,29 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_for_everyone_is_not_gathered_and_overtakes_nothing() {
+    fn datagrams_for_everyone_are_passed_on_one_by_one_and_gathered_for_this_host() {
         let tap = Arc::new(Tap::default());
         tap.trains.store(true, Relaxed);
         let (counters, mut out) = (PathCounters::default(), Outbox::new());
         let mut inbox = Inbox::new(P, Arc::clone(&tap) as Arc<dyn FrameSink>);
+        let group = |sequence| GroupHeader { source: SOURCE, run: 1, sequence };
         inbox.frame(&datagram(0), &counters);
         inbox.frame(&datagram(1), &counters);
-        let group = GroupHeader { source: SOURCE, run: 1, sequence: 1 };
-        inbox.group_frame(&group, &datagram(2), &counters, &mut out);
-        assert_eq!(*tap.segments.lock().unwrap(), [2, 101]);
+        for (id, sequence) in [(2, 1), (3, 2), (3, 2), (4, 3)] {
+            inbox.group_frame(&group(sequence), &datagram(id), &counters, &mut out);
+        }
+        assert_eq!(*tap.passed_on.lock().unwrap(), [1, 2, 2, 3], "as they came");
+        assert_eq!(*tap.segments.lock().unwrap(), [2], "what came before goes before, and of its peer");
+        inbox.frame(&datagram(5), &counters);
+        assert_eq!(
+            *tap.segments.lock().unwrap(),
+            [2, 103],
+            "none twice, and none of another peer among them"
+        );
+        inbox.flush(&counters);
+        assert_eq!(*tap.segments.lock().unwrap(), [2, 103, 1]);
         assert!(inbox.is_empty());
-        assert_eq!(counters.rx_frames.load(Relaxed), 3);
+        assert_eq!(counters.rx_frames.load(Relaxed), 7);
     }
 
     #[test]

@@ -124,8 +124,8 @@ mod tests {
             self.0.lock().unwrap().push(frame.frame().frame().len());
         }
 
-        fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {
-            unreachable!("no frame for everyone was sent");
+        fn take_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
+            unreachable!("no frame for everyone was sent")
         }
 
         fn relay(&self, _: PeerName, _: Hops<'_>, record: &mut [u8], _: &mut Outbox) {

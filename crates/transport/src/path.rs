@@ -115,8 +115,16 @@ pub trait FrameSink: Send + Sync + 'static {
         false
     }
 
-    /// Takes a frame for everyone that the neighbour `from` passed on (P7).
-    fn deliver_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, out: &mut Outbox);
+    /// Takes note of a frame for everyone that the neighbour `from` passed on (P7), and passes it on. `true`: this host is to have it
+    /// too, by [`deliver`](Self::deliver) as a frame of its source, before any that comes later.
+    fn take_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, out: &mut Outbox) -> bool;
+
+    /// Takes such a frame, and delivers it at once if it is for this host.
+    fn deliver_group(&self, from: PeerName, group: &GroupHeader, frame: TapFrame<'_>, out: &mut Outbox) {
+        if self.take_group(from, group, frame, out) {
+            self.deliver(group.source, frame);
+        }
+    }
 
     /// Takes a record that the neighbour `from` relayed (P6.4), for this host if there are no `hops` left. The record is changed: it
     /// is opened in place.

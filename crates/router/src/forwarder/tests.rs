@@ -46,9 +46,10 @@ impl FrameSink for Heard {
         self.add(Got::Frame(frame.frame().frame().len()));
     }
 
-    fn deliver_group(&self, from: PeerName, group: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {
+    fn take_group(&self, from: PeerName, group: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
         assert_eq!(from, ME);
         self.add(Got::Group(*group));
+        false
     }
 
     fn relay(&self, from: PeerName, hops: Hops<'_>, record: &mut [u8], _: &mut Outbox) {

@@ -18,7 +18,9 @@ impl FrameSink for Arrived {
         self.0.lock().unwrap().push(u32::from_be_bytes(*number));
     }
 
-    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {}
+    fn take_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
+        false
+    }
 
     fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {}
 }

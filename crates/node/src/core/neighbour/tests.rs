@@ -119,8 +119,8 @@ impl FrameSink for Heard {
     fn deliver(&self, _: PeerName, frame: TapFrame<'_>) {
         self.0.lock().unwrap().push(frame.frame().frame().to_vec());
     }
-    fn deliver_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) {
-        panic!("nobody sent a frame for everyone");
+    fn take_group(&self, _: PeerName, _: &GroupHeader, _: TapFrame<'_>, _: &mut Outbox) -> bool {
+        panic!("nobody sent a frame for everyone")
     }
     fn relay(&self, _: PeerName, _: Hops<'_>, _: &mut [u8], _: &mut Outbox) {
         panic!("nobody sent a record of others");
