@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 
@@ -56,6 +57,7 @@ impl Socket {
         let no_coalescing = (state.gro_segments() == 1).then_some("this kernel has no UDP_GRO");
         let socket = Self { io, state, host, dual, plain: None, no_trains, no_coalescing };
         socket.watch_errors();
+        socket.leave_out_what_nobody_reads();
         Ok(socket)
     }
 
@@ -90,9 +92,19 @@ impl Socket {
         self.no_coalescing
     }
 
+    /// What `quinn_udp` has the kernel tell with each datagram beside its sender and its train. Here it is only work: for each datagram
+    /// a look at the clock and four control messages. Where the kernel has no such option there is nothing to leave out.
+    fn leave_out_what_nobody_reads(&self) {
+        let _ = setsockopt(&self.io, sockopt::ReceiveTimestampns, &false);
+        let _ = setsockopt(&self.io, sockopt::Ipv4PacketInfo, &false);
+        let _ = setsockopt(&self.io, sockopt::Ipv6RecvPacketInfo, &false);
+        let _ = setsockopt(&self.io, sockopt::IpRecvTos, &false);
+        let _ = setsockopt(&self.io, sockopt::Ipv6RecvTClass, &false);
+    }
+
     /// Lets the kernel put datagrams together, or not.
     pub(crate) fn coalesce(&self, on: bool) -> io::Result<()> {
-        Ok(nix::sys::socket::setsockopt(&self.io, nix::sys::socket::sockopt::UdpGroSegment, &on)?)
+        Ok(setsockopt(&self.io, sockopt::UdpGroSegment, &on)?)
     }
 
     /// The bound port.
