@@ -365,3 +365,26 @@ fn versions(p: &Prelude) -> String {
         format!("{} to {}", p.version_min, p.version_max)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_links_socket_holds_what_a_long_way_takes_and_little_that_is_unsent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&tcp, &Congestion::default()).unwrap();
+        let socket = SockRef::from(&tcp);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap() as usize, CHUNK_MOST);
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root may have more under way than net.core.wmem_max");
+            return;
+        }
+        // The kernel grants twice what is asked for (socket(7)).
+        assert_eq!(socket.send_buffer_size().unwrap(), 16 << 20);
+    }
+}

@@ -347,27 +347,6 @@ fn a_thousand_peers_with_ten_links_each_take_less_than_1_mib() {
     assert!(store.memory() < 1 << 20, "{} bytes", store.memory());
 }
 
-#[test]
-#[ignore = "prints how long it takes"]
-fn how_long_news_and_repetitions_take() {
-    let mut store = FactStore::new(identity(1).name(), identity(1).public_key(), |_, _, _| true);
-    let who = identity(2);
-    let name = |n: usize| PeerName::new([2, 0, 0, 9, (n >> 8) as u8, n as u8]);
-    let links = encode_links(
-        &[LinkEntry { peer: name(1), address: ([10, 0, 0, 1], 1).into(), outbound: true, cost: 0 }; 10],
-    );
-    let facts: Vec<_> = (0..2000)
-        .map(|n| sign_fact(&who, name(n / 2), FactKind(1 + n as u16 % 2), (1, 1), links.clone()))
-        .collect();
-    for round in ["new", "stale", "stale"] {
-        let start = crate::testing::start();
-        for fact in &facts {
-            store.insert(LinkId(1), fact);
-        }
-        println!("{round}: {:?} each", crate::testing::start().duration_since(start) / 2000);
-    }
-}
-
 proptest! {
     #[test]
     fn arbitrary_bytes_are_dropped_and_never_panic(b in proptest::collection::vec(any::<u8>(), 0..400)) {
