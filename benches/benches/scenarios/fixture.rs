@@ -59,7 +59,7 @@ pub(super) fn seal_ordinary(sealer: &Sealer, frame: &SuperFrame<'_>, out: &mut V
 /// Appends the records of all slices; gives back how many there are.
 pub(super) fn seal_slices(sealer: &Sealer, frame: &SuperFrame<'_>, out: &mut Vec<u8>) -> usize {
     let mut records = 0;
-    for train in frame.trains().into_iter().flatten() {
+    for train in frame.trains(0).into_iter().flatten() {
         for slice in train.slices(7) {
             let parts = [&Payload::slice_header(&slice.meta)[..], train.headers(), slice.payload];
             records += usize::from(sealer.seal(&parts, out).is_ok());

@@ -41,7 +41,7 @@ fn cut() -> Scenario {
     let frame = fixture::super_frame();
     Scenario::new("super-frame", 1, 0, move || {
         let mut slices = 0;
-        for train in black_box(&frame).trains().into_iter().flatten() {
+        for train in black_box(&frame).trains(0).into_iter().flatten() {
             slices += train.slices(7).map(|slice| black_box(slice).payload.len().min(1)).sum::<usize>();
         }
         usize::from(slices == SEGMENTS)
@@ -83,7 +83,7 @@ fn join(lost: Option<usize>, expected: [usize; 2]) -> Scenario {
 }
 
 fn slices() -> Vec<(SliceMeta, &'static [u8])> {
-    let trains = fixture::super_frame().trains().into_iter().flatten();
+    let trains = fixture::super_frame().trains(0).into_iter().flatten();
     trains.flat_map(|train| train.slices(7)).map(|slice| (slice.meta, slice.payload)).collect()
 }
 

@@ -38,7 +38,7 @@ pub(crate) const ALL: &[Entry] = &[
 
 /// Everything clear about a slice's record: encoded, and decoded again.
 fn codec() -> Scenario {
-    let train = fixture::super_frame().trains().into_iter().flatten().next().expect("a train");
+    let train = fixture::super_frame().trains(0).into_iter().flatten().next().expect("a train");
     let meta = train.slices(7).next().expect("a slice").meta;
     let header = RecordHeader { cipher: Cipher::Aes256Gcm, index: 7, counter: 9 };
     let mut record = vec![0; RECORD_HEADER + SLICE_HEADER + HEADERS + usize::from(GSO_SIZE) + TAG_LEN];

@@ -73,7 +73,7 @@ impl Gatherer {
     pub fn flush(&mut self, out: &mut impl FnMut(&[u8])) {
         let Some(Run { layout, datagrams }) = self.run.take() else { return };
         let end = VnetHdr::LEN + layout.headers();
-        let piece = Piece { first: 0, payload: self.buf.len().saturating_sub(end), last: true };
+        let piece = Piece { offset: 0, payload: self.buf.len().saturating_sub(end), last: true };
         if datagrams > 1
             && let Some(headers) = self.buf.get_mut(VnetHdr::LEN..end)
         {

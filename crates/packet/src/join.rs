@@ -26,7 +26,10 @@ pub struct Joiner {
 #[derive(Clone, Copy)]
 struct Run {
     layout: Layout,
-    first: u8,
+    /// Payload bytes of the train before the first slice.
+    offset: usize,
+    /// Payload bytes of each slice but the last.
+    share: usize,
     /// What the slice that continues the run says about itself.
     next: SliceMeta,
 }
@@ -57,12 +60,12 @@ pub enum JoinError {
     },
     /// The lengths in the headers make another number of slices.
     #[error(
-        "slice announces a train of {announced}, but its headers announce a super-frame of {needed} segments"
+        "slice announces a train of {announced}, but with its payload the super-frame in its headers makes {needed}"
     )]
     Count {
         /// What the slice says.
         announced: u8,
-        /// What its headers say.
+        /// What its headers and its length say.
         needed: usize,
     },
     /// A slice has more or less payload than its place in the train demands.
@@ -109,14 +112,18 @@ impl Joiner {
                 if self.buf.get(VnetHdr::LEN..VnetHdr::LEN + run.layout.headers()) != Some(headers) {
                     return Err(JoinError::HeadersDiffer { number, train });
                 }
-                check_payload(&run.layout, number, payload)?;
+                let before = run.share * usize::from(number);
+                let expected = run.layout.payload().saturating_sub(before).min(run.share);
+                if payload.len() != expected {
+                    return Err(JoinError::Payload { number, len: payload.len(), expected });
+                }
                 self.buf.extend_from_slice(payload);
                 run.next.number += 1;
             }
             _ => {
-                let layout = check(meta, headers, payload)?;
+                let (layout, share) = check(meta, headers, payload)?;
                 self.flush(out);
-                self.start(layout, meta, headers, payload);
+                self.start(layout, share, meta, headers, payload);
             }
         }
         if meta.number + 1 == meta.slices {
@@ -129,14 +136,11 @@ impl Joiner {
     /// batch: a run never waits for the network.
     #[inline]
     pub fn flush(&mut self, out: &mut impl FnMut(&[u8])) {
-        let Some(Run { layout, first, next }) = self.run.take() else { return };
+        let Some(Run { layout, offset, next, .. }) = self.run.take() else { return };
         let end = VnetHdr::LEN + layout.headers();
-        let piece = Piece {
-            first: first.into(),
-            payload: self.buf.len().saturating_sub(end),
-            last: next.number == next.slices,
-        };
-        let whole = first == 0 && piece.last;
+        let payload = self.buf.len().saturating_sub(end);
+        let piece = Piece { offset, payload, last: next.number == next.slices };
+        let whole = offset == 0 && piece.last;
         if !whole && let Some(headers) = self.buf.get_mut(VnetHdr::LEN..end) {
             layout.rewrite(headers, piece);
         }
@@ -152,20 +156,21 @@ impl Joiner {
         self.run.is_none()
     }
 
-    fn start(&mut self, layout: Layout, meta: &SliceMeta, headers: &[u8], payload: &[u8]) {
+    fn start(&mut self, layout: Layout, share: usize, meta: &SliceMeta, headers: &[u8], payload: &[u8]) {
         self.buf.clear();
         self.buf.reserve_exact(VnetHdr::LEN + MAX_FRAME);
         self.buf.extend_from_slice(&[0; VnetHdr::LEN]);
         self.buf.extend_from_slice(headers);
         self.buf.extend_from_slice(payload);
         let next = SliceMeta { number: meta.number + 1, ..*meta };
-        self.run = Some(Run { layout, first: meta.number, next });
+        let offset = share * usize::from(meta.number);
+        self.run = Some(Run { layout, offset, share, next });
     }
 }
 
-/// Checks a slice by itself. The lengths in its headers determine all the rest, so that slices which pass and have the
-/// same headers fit together.
-fn check(meta: &SliceMeta, headers: &[u8], payload: &[u8]) -> Result<Layout, JoinError> {
+/// Checks a slice by itself; gives the payload bytes of each slice of its train but the last. The lengths in its headers and its own
+/// determine all the rest, so that slices which pass and have the same headers fit together.
+fn check(meta: &SliceMeta, headers: &[u8], payload: &[u8]) -> Result<(Layout, usize), JoinError> {
     let &SliceMeta { gso_type, slices, number, csum_start, gso_size, headers_len, .. } = meta;
     if number >= slices || usize::from(slices) > MAX_SLICES {
         return Err(JoinError::Number { number, slices });
@@ -175,20 +180,30 @@ fn check(meta: &SliceMeta, headers: &[u8], payload: &[u8]) -> Result<Layout, Joi
     if len != end || usize::from(headers_len) != end {
         return Err(JoinError::HeadersLen { announced: headers_len, len, end });
     }
-    if layout.segments() != usize::from(slices) {
-        return Err(JoinError::Count { announced: slices, needed: layout.segments() });
+    let share = share(&layout, meta, payload.len())?;
+    let needed = layout.payload().div_ceil(share);
+    if needed != usize::from(slices) {
+        return Err(JoinError::Count { announced: slices, needed });
     }
-    check_payload(&layout, number, payload)?;
-    Ok(layout)
+    Ok((layout, share))
 }
 
-#[inline]
-fn check_payload(layout: &Layout, number: u8, payload: &[u8]) -> Result<(), JoinError> {
-    let (len, expected) = (payload.len(), layout.segment_len(number.into()));
-    if len != expected {
+/// Payload bytes of each slice but the last, more than none: of UDP a datagram's, of TCP what this one has, or what is left for each
+/// of the others where this is the last.
+fn share(layout: &Layout, meta: &SliceMeta, len: usize) -> Result<usize, JoinError> {
+    let &SliceMeta { slices, number, .. } = meta;
+    let before = usize::from(number);
+    let is_last = number + 1 == slices;
+    let share = match (layout.is_tcp(), is_last) {
+        (false, _) => layout.gso_size(),
+        (true, false) => len,
+        (true, true) => layout.payload().saturating_sub(len).checked_div(before).unwrap_or(len),
+    };
+    let expected = layout.payload().saturating_sub(before * share).min(share);
+    if len == 0 || len != expected {
         return Err(JoinError::Payload { number, len, expected });
     }
-    Ok(())
+    Ok(share)
 }
 
 #[cfg(test)]

@@ -61,14 +61,14 @@ pub(crate) struct Layout {
     gso_size: u16,
 }
 
-/// A run of a super-frame's segments that becomes a frame of its own.
+/// A part of a super-frame's payload that becomes a frame of its own. Of UDP it is whole datagrams.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Piece {
-    /// Number of the first segment in it.
-    pub first: usize,
+    /// Payload bytes before it.
+    pub offset: usize,
     /// Payload bytes in it.
     pub payload: usize,
-    /// Whether it holds the last segment.
+    /// Whether it goes to the end.
     pub last: bool,
 }
 
@@ -167,11 +167,10 @@ impl Layout {
         self.payload().div_ceil(self.gso_size.into()).max(1)
     }
 
-    /// Payload bytes in segment `number`, which must be below [`segments`](Self::segments).
+    /// Whether the payload is a stream, which may be cut anywhere.
     #[inline]
-    pub(crate) fn segment_len(&self, number: usize) -> usize {
-        let gso_size = usize::from(self.gso_size);
-        self.payload().saturating_sub(number.saturating_mul(gso_size)).min(gso_size)
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.transport == Transport::Tcp
     }
 
     /// Payload bytes of the whole super-frame.
@@ -182,12 +181,12 @@ impl Layout {
 
     /// All of it.
     pub(crate) fn whole(&self) -> Piece {
-        Piece { first: 0, payload: self.payload(), last: true }
+        Piece { offset: 0, payload: self.payload(), last: true }
     }
 
     /// The gso type of a piece: the ECN bit goes with the first segment.
     pub(crate) fn gso_type(&self, piece: Piece) -> u8 {
-        if piece.first == 0 { self.gso_type } else { self.gso_type & !VnetHdr::ECN }
+        if piece.offset == 0 { self.gso_type } else { self.gso_type & !VnetHdr::ECN }
     }
 
     /// The virtio-net header of a piece: one segment is an ordinary frame, several are a smaller super-frame.
@@ -220,7 +219,8 @@ impl Layout {
         match self.ip {
             Ip::V4 => {
                 change_u16(headers, network + 2, |_| (total - network) as u16);
-                change_u16(headers, network + 4, |id| id.wrapping_add(piece.first as u16));
+                let before = piece.offset.div_ceil(self.gso_size.into());
+                change_u16(headers, network + 4, |id| id.wrapping_add(before as u16));
                 change_u16(headers, network + 10, |_| 0);
                 let sum = headers.get(network..start).map(Sum::of).unwrap_or_default();
                 change_u16(headers, network + 10, |_| sum.checksum());
@@ -229,11 +229,12 @@ impl Layout {
         }
         match self.transport {
             Transport::Tcp => {
-                let skipped = piece.first as u32 * u32::from(self.gso_size);
+                // Below MAX_FRAME.
+                let skipped = piece.offset as u32;
                 change_u32(headers, start + 4, |sequence| sequence.wrapping_add(skipped));
                 if let Some(flags) = headers.get_mut(start + TCP_FLAGS) {
                     *flags &= if piece.last { !0 } else { !(TCP_FIN | TCP_PSH) };
-                    *flags &= if piece.first == 0 { !0 } else { !TCP_CWR };
+                    *flags &= if piece.offset == 0 { !0 } else { !TCP_CWR };
                 }
             }
             Transport::Udp => change_u16(headers, start + 4, |_| new_len),

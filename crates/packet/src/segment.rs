@@ -22,9 +22,10 @@ impl SuperFrame<'_> {
         match self.layout() {
             None => buf.extend_from_slice(self.frame()),
             Some(layout) => {
-                let rest = self.payload().get(index * layout.gso_size()..).unwrap_or_default();
+                let offset = index * layout.gso_size();
+                let rest = self.payload().get(offset..).unwrap_or_default();
                 let payload = rest.get(..layout.gso_size()).unwrap_or(rest);
-                let piece = Piece { first: index, payload: payload.len(), last: index + 1 == segments };
+                let piece = Piece { offset, payload: payload.len(), last: index + 1 == segments };
                 buf.extend_from_slice(self.headers());
                 layout.rewrite(buf, piece);
                 buf.extend_from_slice(payload);

@@ -195,7 +195,8 @@ impl<'a> SuperFrame<'a> {
     /// Length of the longest ordinary frame it becomes: what must fit the path.
     #[inline]
     pub fn longest_segment(&self) -> usize {
-        self.layout.map_or(self.frame.len(), |layout| layout.headers() + layout.segment_len(0))
+        self.layout
+            .map_or(self.frame.len(), |layout| layout.headers() + layout.payload().min(layout.gso_size()))
     }
 
     /// The anatomy of a frame to be segmented; `None` for an ordinary one.

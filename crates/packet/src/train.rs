@@ -18,7 +18,7 @@ pub struct SliceMeta {
     pub number: u8,
     /// Where the TCP or UDP header begins, from the start of the Ethernet header.
     pub csum_start: u16,
-    /// Payload bytes of each slice but the last.
+    /// Payload bytes of each segment of the super-frame but the last.
     pub gso_size: u16,
     /// Tells the trains of a session apart; counts up and wraps.
     pub train: u16,
@@ -26,7 +26,7 @@ pub struct SliceMeta {
     pub headers_len: u16,
 }
 
-/// One segment's worth of a train. The headers are the train's.
+/// One record's worth of a train. The headers are the train's.
 #[derive(Debug, Clone, Copy)]
 pub struct Slice<'a> {
     /// What it says about itself.
@@ -35,10 +35,11 @@ pub struct Slice<'a> {
     pub payload: &'a [u8],
 }
 
-/// A super-frame of at most [`MAX_SLICES`] segments, ready to be cut.
+/// A super-frame of at most [`MAX_SLICES`] slices, ready to be cut.
 #[derive(Debug, Clone)]
 pub struct Train<'a> {
     meta: SliceMeta,
+    share: usize,
     /// A copy, because all but the only train of a super-frame have headers of their own.
     headers: [u8; MAX_HEADERS],
     payload: &'a [u8],
@@ -50,22 +51,28 @@ pub struct Trains<'a> {
     layout: Layout,
     headers: &'a [u8],
     payload: &'a [u8],
-    next: usize,
+    offset: usize,
+    share: usize,
 }
 
 /// The slices of one train, in order.
 #[derive(Debug, Clone)]
 pub struct Slices<'a> {
     next: SliceMeta,
+    share: usize,
     payload: &'a [u8],
 }
 
 impl<'a> SuperFrame<'a> {
-    /// Cuts the frame for datagrams; `None` for an ordinary frame, which needs no cutting.
+    /// Cuts the frame for records; `None` for an ordinary frame, which needs no cutting.
+    ///
+    /// A slice has the payload of one segment, or `room` bytes of it if that is more and it is TCP's: a stream may be cut anywhere,
+    /// datagrams stay what they are.
     #[inline]
-    pub fn trains(&self) -> Option<Trains<'a>> {
+    pub fn trains(&self, room: usize) -> Option<Trains<'a>> {
         let layout = *self.layout()?;
-        Some(Trains { layout, headers: self.headers(), payload: self.payload(), next: 0 })
+        let share = if layout.is_tcp() { room.max(layout.gso_size()) } else { layout.gso_size() };
+        Some(Trains { layout, headers: self.headers(), payload: self.payload(), offset: 0, share })
     }
 }
 
@@ -73,15 +80,13 @@ impl<'a> Iterator for Trains<'a> {
     type Item = Train<'a>;
 
     fn next(&mut self) -> Option<Train<'a>> {
-        let layout = &self.layout;
-        let left = layout.segments().saturating_sub(self.next);
-        let slices = left.min(MAX_SLICES);
+        let (layout, share) = (&self.layout, self.share);
+        let slices = self.payload.len().div_ceil(share).min(MAX_SLICES);
         if slices == 0 {
             return None;
         }
-        let (payload, rest) =
-            self.payload.split_at_checked(slices * layout.gso_size()).unwrap_or((self.payload, &[]));
-        let piece = Piece { first: self.next, payload: payload.len(), last: slices == left };
+        let (payload, rest) = self.payload.split_at_checked(slices * share).unwrap_or((self.payload, &[]));
+        let piece = Piece { offset: self.offset, payload: payload.len(), last: rest.is_empty() };
         let meta = SliceMeta {
             gso_type: layout.gso_type(piece),
             // At most 64 slices; start and headers are below MAX_HEADERS.
@@ -97,13 +102,13 @@ impl<'a> Iterator for Trains<'a> {
         if piece.payload < layout.payload() {
             layout.rewrite(&mut headers, piece);
         }
-        self.next += slices;
+        self.offset += payload.len();
         self.payload = rest;
-        Some(Train { meta, headers, payload })
+        Some(Train { meta, share, headers, payload })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let trains = self.layout.segments().saturating_sub(self.next).div_ceil(MAX_SLICES);
+        let trains = self.payload.len().div_ceil(self.share).div_ceil(MAX_SLICES);
         (trains, Some(trains))
     }
 }
@@ -120,7 +125,7 @@ impl<'a> Train<'a> {
     /// The slices, marked with the number of the train.
     #[inline]
     pub fn slices(&self, train: u16) -> Slices<'a> {
-        Slices { next: SliceMeta { train, ..self.meta }, payload: self.payload }
+        Slices { next: SliceMeta { train, ..self.meta }, share: self.share, payload: self.payload }
     }
 }
 
@@ -132,8 +137,7 @@ impl<'a> Iterator for Slices<'a> {
         if self.payload.is_empty() {
             return None;
         }
-        let (payload, rest) =
-            self.payload.split_at_checked(self.next.gso_size.into()).unwrap_or((self.payload, &[]));
+        let (payload, rest) = self.payload.split_at_checked(self.share).unwrap_or((self.payload, &[]));
         let slice = Slice { meta: self.next, payload };
         self.next.number += 1;
         self.payload = rest;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use packet::{Slice, SuperFrame};
-use wire::{GroupHeader, Payload};
+use wire::{GroupHeader, Payload, SLICE_HEADER};
 
 /// Numbers for the trains of one path (P4.7).
 #[derive(Debug, Default)]
@@ -18,7 +18,8 @@ impl TrainNumbers {
 
 /// Calls `record` for each record that `frame` becomes, with the parts of the payload and with the bytes in it that are the frame's.
 ///
-/// A frame for everyone has its `group` header, and its segments are numbered from that on (P7.1).
+/// A frame for everyone has its `group` header, and its segments are numbered from that on (P7.1). Of any other, TCP fills payloads of
+/// up to `longest` bytes, whatever its segments are (P4.7); each has one segment at least.
 ///
 /// # Errors
 /// The first of `record`; what is left of the frame is not cut any more.
@@ -26,10 +27,13 @@ impl TrainNumbers {
 pub fn for_each_payload<E>(
     frame: &SuperFrame<'_>,
     group: Option<&GroupHeader>,
+    longest: usize,
     trains: &TrainNumbers,
     mut record: impl FnMut(&[&[u8]], usize) -> Result<(), E>,
 ) -> Result<(), E> {
-    let Some(mut cut) = frame.trains() else {
+    let around = SLICE_HEADER + frame.headers_len().unwrap_or(0);
+    let room = if group.is_none() { longest.saturating_sub(around) } else { 0 };
+    let Some(mut cut) = frame.trains(room) else {
         let hdr = frame.hdr();
         let header = Payload::frame_header(hdr.flags, hdr.csum_start, hdr.csum_offset);
         let bytes = frame.frame();
@@ -62,7 +66,7 @@ mod tests {
 
     fn payloads(frame: &SuperFrame<'_>, group: Option<&GroupHeader>, trains: &TrainNumbers) -> Vec<Vec<u8>> {
         let mut list = Vec::new();
-        let result = for_each_payload(frame, group, trains, |parts, _| {
+        let result = for_each_payload(frame, group, 0, trains, |parts, _| {
             list.push(parts.concat());
             Ok::<_, ()>(())
         });
@@ -102,7 +106,7 @@ mod tests {
         let (hdr, bytes) = tcp(1000, 100);
         let frame = SuperFrame::checked(hdr, &bytes).unwrap();
         let mut called = 0;
-        let result = for_each_payload(&frame, None, &TrainNumbers::default(), |_, _| {
+        let result = for_each_payload(&frame, None, 0, &TrainNumbers::default(), |_, _| {
             called += 1;
             if called == 3 { Err("full") } else { Ok(()) }
         });

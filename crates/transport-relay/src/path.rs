@@ -113,7 +113,7 @@ impl FramePath for RelayPath {
         let sealer = self.sealer.load();
         let mut record = std::mem::take(&mut batch.record);
         let (mut done, mut refused, mut bytes) = (0, None, 0);
-        let sealed = for_each_payload(frame, None, &self.trains, |parts, bytes_of| {
+        let sealed = for_each_payload(frame, None, 0, &self.trains, |parts, bytes_of| {
             record.clear();
             sealer.seal(parts, &mut record)?;
             done += 1;

@@ -302,7 +302,8 @@ impl UdpPath {
         }
         let sealer = self.sealer.load();
         let mut sealed = 0;
-        let result = for_each_payload(frame, group, &self.train_numbers, |parts, bytes| {
+        let longest = self.longest.load(Ordering::Relaxed).saturating_sub(RECORD_HEADER + TAG_LEN);
+        let result = for_each_payload(frame, group, longest, &self.train_numbers, |parts, bytes| {
             let len = RECORD_HEADER + parts.iter().map(|p| p.len()).sum::<usize>() + TAG_LEN;
             self.make_room(len, batch);
             sealer.seal(parts, &mut batch.bytes)?;
@@ -310,7 +311,12 @@ impl UdpPath {
             sealed += 1;
             Ok::<_, SealError>(())
         });
-        result.map_err(|_| self.counters.dropped(Drop::KeyUsedUp, frames.saturating_sub(sealed)))
+        result.map_err(|_| self.counters.dropped(Drop::KeyUsedUp, frames.saturating_sub(sealed)))?;
+        // What shares a record is counted as the frames that it stands for.
+        let more = frames.saturating_sub(sealed);
+        batch.frames += more;
+        batch.frame_bytes += more * frame.headers_len().unwrap_or(0) as u64;
+        Ok(())
     }
 
     fn transmit(&self, batch: &mut Batch) {

@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use common::{MAX_FRAME, keys};
 use packet::{SuperFrame, VnetHdr};
@@ -70,4 +71,37 @@ fn what_the_host_itself_refuses_leaves_what_passes_nearly_everywhere_until_more_
     assert_eq!(path.take_too_long(), None, "told once");
     path.set_size(1431);
     assert_eq!(path.max_frame(), 1431 - UNICAST_OVERHEAD);
+}
+
+/// A transfer over IPv4: so many bytes in segments of 1000.
+fn tcp(payload: usize) -> (VnetHdr, Vec<u8>) {
+    let mut frame = vec![0; 14 + 40 + payload];
+    frame[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
+    frame[16..18].copy_from_slice(&(40 + payload as u16).to_be_bytes());
+    frame[23] = 6;
+    frame[46] = 0x50;
+    (VnetHdr { gso_type: VnetHdr::GSO_TCPV4, gso_size: 1000, hdr_len: 54, ..VnetHdr::partial(34, 16) }, frame)
+}
+
+#[test]
+fn tcp_fills_records_up_to_the_longest_that_passes_whatever_its_segments_are() {
+    let (path, to) = path();
+    let (hdr, bytes) = tcp(10_500);
+    let frame = SuperFrame::checked(hdr, &bytes).unwrap();
+    // With room for all of the headers and 1000, 1050 and 1500 bytes.
+    let records = [(1000, 11), (1050, 10), (1500, 7), (500, 11)];
+    let mut before = 0;
+    for (room, records) in records {
+        path.set_longest(54 + room + UNICAST_OVERHEAD);
+        let mut batch = Batch::new();
+        path.send(&frame, &mut batch).unwrap();
+        assert_eq!(batch.bytes.len(), records * (54 + UNICAST_OVERHEAD) + 10_500, "room for {room}");
+        path.flush(&mut batch);
+        assert_eq!(path.sent().records - before, records as u64);
+        before = path.sent().records;
+    }
+    let counters = path.counters();
+    let [frames, bytes] = [&counters.tx_frames, &counters.tx_bytes].map(|n| n.load(Relaxed));
+    assert_eq!((frames, bytes), (4 * 11, 4 * (11 * 54 + 10_500)), "as the segments that they are");
+    drop(to);
 }

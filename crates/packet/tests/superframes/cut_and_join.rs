@@ -103,7 +103,7 @@ proptest! {
     fn every_train_is_a_smaller_super_frame(spec in spec()) {
         let bytes = spec.super_frame();
         let frame = SuperFrame::checked(spec.vnet_hdr(), &bytes).unwrap();
-        let trains = frame.trains().unwrap();
+        let trains = frame.trains(0).unwrap();
         prop_assert_eq!(trains.len(), frame.segments().div_ceil(MAX_SLICES));
         for (train, slices) in cut(&frame, 5) {
             prop_assert!((1..=MAX_SLICES).contains(&slices.len()));

@@ -38,7 +38,7 @@ fn any_frame_of_a_fitting_length_passes_as_it_is() {
         let frame = SuperFrame::checked(PLAIN, &bytes).unwrap();
         assert_eq!((frame.hdr(), frame.frame(), frame.segments()), (PLAIN, &bytes[..], 1));
         assert_eq!((frame.headers_len(), frame.longest_segment()), (None, len));
-        assert!(frame.trains().is_none());
+        assert!(frame.trains(0).is_none());
     }
     assert_eq!(refused(PLAIN, &[0; 13]), FrameError::Short { len: 13 });
     assert_eq!(refused(PLAIN, &vec![0; MAX_FRAME + 1]), FrameError::Long { len: MAX_FRAME + 1 });
@@ -89,7 +89,7 @@ fn a_frame_of_one_segment_is_an_ordinary_one() {
         let frame = SuperFrame::checked(spec.vnet_hdr(), &bytes).unwrap();
         assert_eq!(frame.hdr(), VnetHdr::partial(34, 16));
         assert_eq!(frame.segments(), 1);
-        assert!(frame.trains().is_none());
+        assert!(frame.trains(0).is_none());
     }
 }
 

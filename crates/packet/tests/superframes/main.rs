@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cut_and_join;
+mod filled;
 mod fragment;
 mod gate;
 mod gather;

@@ -210,7 +210,16 @@ pub(crate) fn spec() -> impl Strategy<Value = Spec> {
 
 /// A super-frame's trains, and of each the slices, marked with numbers from `first_train` on.
 pub(crate) fn cut<'a>(frame: &SuperFrame<'a>, first_train: u16) -> Vec<(Train<'a>, Vec<Slice<'a>>)> {
-    let trains = frame.trains().expect("more than one segment");
+    cut_to(frame, 0, first_train)
+}
+
+/// The same with slices of TCP that have `room` bytes.
+pub(crate) fn cut_to<'a>(
+    frame: &SuperFrame<'a>,
+    room: usize,
+    first_train: u16,
+) -> Vec<(Train<'a>, Vec<Slice<'a>>)> {
+    let trains = frame.trains(room).expect("more than one segment");
     trains
         .enumerate()
         .map(|(i, train)| {

@@ -34,7 +34,7 @@ impl Ends {
     /// The records of a frame.
     fn sealed(&self, frame: &SuperFrame<'_>, group: Option<&GroupHeader>) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
-        let result = for_each_payload(frame, group, &self.trains, |parts, _| {
+        let result = for_each_payload(frame, group, 0, &self.trains, |parts, _| {
             records.push(Vec::new());
             self.sealer.seal(parts, records.last_mut().unwrap())
         });

@@ -178,7 +178,7 @@ fn a_train_is_joined_within_a_batch_and_handed_over_at_its_end() {
     let (hdr, bytes) = tcp(1000, 100);
     let frame = SuperFrame::checked(hdr, &bytes).unwrap();
     let mut records = Vec::new();
-    for_each_payload(&frame, None, &TrainNumbers::default(), |parts, _| {
+    for_each_payload(&frame, None, 0, &TrainNumbers::default(), |parts, _| {
         records.push(one.record(&parts.concat()));
         Ok::<_, ()>(())
     })
@@ -209,7 +209,7 @@ fn threads_that_hold_back_for_many_sessions_do_not_wait_for_each_other() {
         let (sealer, opener) = keys_of(index);
         assert!(table.install(index, opener, inbox(&sink), Arc::new(Counting::default())));
         let mut n = 0;
-        for_each_payload(&frame, None, &TrainNumbers::default(), |parts, _| {
+        for_each_payload(&frame, None, 0, &TrainNumbers::default(), |parts, _| {
             let mut record = Vec::new();
             // Nobody has the last segment: something is held back in the end.
             if n < 9 {
