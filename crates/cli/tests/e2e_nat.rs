@@ -82,9 +82,11 @@ fn a_nat_that_gives_each_peer_another_port_is_passed_by_guessing_where_both_ends
                 told(of, peer, "guessing ports: found after")
             });
         }
-        // Only what was guessed is left open: the port of all, and one besides.
+        // Only what was guessed is left open: the port of all, and one besides, unless it was the port of all that was guessed, which is
+        // one of those that the NAT gave a port (of 1024 guesses one in sixty hits it too).
         let sockets = a.host.sh("ss -Hlun | wc -l");
-        assert_eq!(sockets.trim(), "2", "{}", a.host.sh("ss -Hlunp"));
+        let told = || format!("{} {} {}", a.host.sh("ss -Hlunp"), story(a, b), story(b, a));
+        assert!(["1", "2"].contains(&sockets.trim()), "{}", told());
         assert!(pings(&world));
         assert_eq!([way(a, b), way(b, a)], [Way::Udp; 2]);
         a.gates[0].sh(&format!("nft add rule ip gate forward ip daddr {} drop", b.address));
