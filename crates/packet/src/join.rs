@@ -112,8 +112,7 @@ impl Joiner {
                 if self.buf.get(VnetHdr::LEN..VnetHdr::LEN + run.layout.headers()) != Some(headers) {
                     return Err(JoinError::HeadersDiffer { number, train });
                 }
-                let before = run.share * usize::from(number);
-                let expected = run.layout.payload().saturating_sub(before).min(run.share);
+                let expected = run.layout.part_len(number, run.share);
                 if payload.len() != expected {
                     return Err(JoinError::Payload { number, len: payload.len(), expected });
                 }
@@ -192,14 +191,13 @@ fn check(meta: &SliceMeta, headers: &[u8], payload: &[u8]) -> Result<(Layout, us
 /// of the others where this is the last.
 fn share(layout: &Layout, meta: &SliceMeta, len: usize) -> Result<usize, JoinError> {
     let &SliceMeta { slices, number, .. } = meta;
-    let before = usize::from(number);
     let is_last = number + 1 == slices;
     let share = match (layout.is_tcp(), is_last) {
         (false, _) => layout.gso_size(),
         (true, false) => len,
-        (true, true) => layout.payload().saturating_sub(len).checked_div(before).unwrap_or(len),
+        (true, true) => layout.payload().saturating_sub(len).checked_div(number.into()).unwrap_or(len),
     };
-    let expected = layout.payload().saturating_sub(before * share).min(share);
+    let expected = layout.part_len(number, share);
     if len == 0 || len != expected {
         return Err(JoinError::Payload { number, len, expected });
     }

@@ -167,6 +167,12 @@ impl Layout {
         self.payload().div_ceil(self.gso_size.into()).max(1)
     }
 
+    /// Payload bytes in part `number` of those that have `share` each, the last one maybe fewer.
+    #[inline]
+    pub(crate) fn part_len(&self, number: u8, share: usize) -> usize {
+        self.payload().saturating_sub(share.saturating_mul(number.into())).min(share)
+    }
+
     /// Whether the payload is a stream, which may be cut anywhere.
     #[inline]
     pub(crate) fn is_tcp(&self) -> bool {

@@ -196,7 +196,7 @@ impl<'a> SuperFrame<'a> {
     #[inline]
     pub fn longest_segment(&self) -> usize {
         self.layout
-            .map_or(self.frame.len(), |layout| layout.headers() + layout.payload().min(layout.gso_size()))
+            .map_or(self.frame.len(), |layout| layout.headers() + layout.part_len(0, layout.gso_size()))
     }
 
     /// The anatomy of a frame to be segmented; `None` for an ordinary one.

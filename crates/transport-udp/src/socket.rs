@@ -92,8 +92,8 @@ impl Socket {
         self.no_coalescing
     }
 
-    /// What `quinn_udp` has the kernel tell with each datagram beside its sender and its train. Here it is only work: for each datagram
-    /// a look at the clock and four control messages. Where the kernel has no such option there is nothing to leave out.
+    /// What `quinn_udp` has the kernel tell with each datagram beside its sender and its train. Here it is only work: a
+    /// look at the clock, and control messages that nobody reads. Where the kernel has no such option there is nothing to leave out.
     fn leave_out_what_nobody_reads(&self) {
         let _ = setsockopt(&self.io, sockopt::ReceiveTimestampns, &false);
         let _ = setsockopt(&self.io, sockopt::Ipv4PacketInfo, &false);
@@ -188,6 +188,8 @@ fn bind(address: SocketAddr, dual: bool) -> io::Result<socket2::Socket> {
 mod tests {
     use std::io::IoSliceMut;
 
+    use nix::sys::socket::getsockopt;
+
     use super::*;
 
     fn pair() -> (Socket, Socket, SocketAddr) {
@@ -235,6 +237,19 @@ mod tests {
         assert_eq!(tried, 1);
         let (datagrams, _) = receive(&at, 10_000);
         assert!(datagrams.iter().map(Vec::as_slice).eq(numbered().chunks(1000)), "unchanged and in order");
+    }
+
+    #[test]
+    fn the_kernel_tells_of_each_datagram_only_what_is_read() {
+        for host in [None, Some(Ipv4Addr::LOCALHOST.into())] {
+            let Socket { io, no_coalescing, .. } = Socket::bind(host, 0).unwrap();
+            assert!(!getsockopt(&io, sockopt::ReceiveTimestampns).unwrap());
+            assert!(!getsockopt(&io, sockopt::Ipv4PacketInfo).unwrap());
+            assert!(!getsockopt(&io, sockopt::IpRecvTos).unwrap());
+            assert!(!getsockopt(&io, sockopt::Ipv6RecvPacketInfo).unwrap_or(false));
+            assert!(!getsockopt(&io, sockopt::Ipv6RecvTClass).unwrap_or(false));
+            assert_eq!(getsockopt(&io, sockopt::UdpGroSegment).unwrap_or(false), no_coalescing.is_none());
+        }
     }
 
     #[test]
