@@ -27,6 +27,35 @@ fn frames_cross_a_narrow_way_over_udp_in_shorter_records() {
 }
 
 #[test]
+fn nobody_is_told_a_smaller_size_than_the_way_has_while_that_is_being_found_out() {
+    let Some(lab) = lab() else { return };
+    lab.hosts().iter().for_each(narrow);
+    for host in lab.hosts() {
+        host.launch(&["--transport", "auto"]);
+        host.run_web("web", &format!("{}/24", host.overlay()));
+    }
+    let (host1, host2) = (lab.host(1), lab.host(2));
+    // Long packets go all the time; the first arrive as soon as there is a link.
+    let pings = [(host1, host2), (host2, host1)].map(|(from, to)| {
+        let ping = format!("while :; do ping -c 1 -W 1 -s 1348 {} > /dev/null; done", to.overlay());
+        from.spawn_inside("web", &["sh", "-c", &ping])
+    });
+    host2.weave(&["connect", &host1.address()]).ok();
+    await_size(host1);
+    await_size(host2);
+    for (from, to) in [(host1, host2), (host2, host1)] {
+        // Record header, tag, slice header, Ethernet header.
+        let known = format!(" mtu {}", RECORD - 13 - 16 - 12 - 14);
+        eventually(&format!("{from} learns{known}"), Duration::from_secs(5), || {
+            let route = told(from, &to.overlay());
+            assert!(!route.contains(" mtu ") || route.contains(&known), "{route}{}", story(from));
+            if route.contains(&known) { Ok(()) } else { Err(route) }
+        });
+    }
+    drop(pings);
+}
+
+#[test]
 fn frames_cross_a_narrow_way_over_tls_in_short_segments() {
     let Some(lab) = narrow_from_the_start("tls", "tls") else { return };
     both_cross(&lab);
@@ -136,12 +165,18 @@ fn story(host: &Host) -> String {
     host.weave(&["why", peer]).ok()
 }
 
+/// What the container of a host knows of the way to another one, the MTU that it was told included.
+fn told(host: &Host, to: &str) -> String {
+    let enter = "nsenter --net=/proc/$(docker inspect -f '{{.State.Pid}}' web)/ns/net";
+    host.sh(&format!("{enter} ip route get {to}")).ok()
+}
+
 /// Packets as long as the containers' network has them, and 20 MB each way.
 fn both_cross(lab: &Lab) {
     let (host1, host2) = (lab.host(1), lab.host(2));
     for (from, to) in [(host1, host2), (host2, host1)] {
-        // The first is answered with the size that fits. A link that fell silent is made anew 6.5 s after the way became narrow: for the
-        // half second until that size is known again, what is sent in it is told a smaller one.
+        // The first is answered with the size that fits. A link that fell silent is made anew 6.5 s after the way became narrow, and
+        // what is sent at that moment may get lost.
         let pinged = to.inside("web", &["ping", "-c", "5", "-W", "2", "-s", "1348", &from.overlay()]);
         assert_eq!(pinged.code, 0, "{pinged}{}{}", story(host1), story(host2));
     }

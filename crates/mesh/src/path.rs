@@ -28,6 +28,8 @@ use flight::Flight;
 pub use resized::{ResizeCause, Resized};
 use size::Size;
 
+/// How long frames of a way that came up with short records should wait for its size, at most.
+const SIZE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an answer holds at most: two calm rounds and half a second (P4.9).
 const TRUST: Duration = Duration::from_millis(6500);
 /// Most changes kept for a caller that does not take them.
@@ -83,6 +85,8 @@ pub struct PathProber {
     size: Size,
     /// The size that was told last.
     told_size: u16,
+    /// How long frames should wait for the size of a way that has just come up.
+    size_wanted_until: Option<Instant>,
     /// Lengths beyond the full one.
     long: Option<[u16; LONG]>,
     candidates: Vec<SocketAddr>,
@@ -135,6 +139,7 @@ impl PathProber {
             base,
             size: Size::new(base, full),
             told_size: full,
+            size_wanted_until: None,
             long: None,
             candidates: Vec::new(),
             best: None,
@@ -308,6 +313,13 @@ impl PathProber {
     /// Whether records of the size that passed may not pass any more, or did not until just now.
     pub const fn doubts_size(&self) -> bool {
         self.is_up() && self.size.is_doubted()
+    }
+
+    /// Whether the path has just come up with short records, and it is being found out how much longer they may be. Frames that have
+    /// another way had better take it for that moment: who is told now that his frames are too long makes them far shorter than they
+    /// have to be, and keeps to it for ten minutes (RFC 8201 section 4, `mtu_expires` of Linux).
+    pub fn is_sizing(&self, now: Instant) -> bool {
+        self.is_up() && self.size.is_searching() && self.size_wanted_until.is_some_and(|until| now < until)
     }
 
     /// The longest record that is known to pass, beyond the full length; `None` where the path does not work or only that passes.

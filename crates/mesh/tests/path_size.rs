@@ -173,6 +173,34 @@ fn a_narrow_way_is_up_with_short_records_and_its_size_is_found_to_the_byte_withi
 }
 
 #[test]
+fn frames_need_not_take_a_narrow_way_before_its_size_is_known_nor_wait_for_it_for_long() {
+    let mut rig = Rig::new(1252, FULL);
+    rig.run_for(0.069);
+    assert!(!rig.is_up() && !rig.prober.is_sizing(rig.now));
+    rig.run_for(0.002);
+    assert!(rig.is_up() && rig.prober.is_sizing(rig.now), "{}", rig.prober.size());
+    let mut waited = 0;
+    while rig.prober.is_sizing(rig.now) {
+        rig.run_for(0.01);
+        waited += 1;
+    }
+    assert_eq!((rig.prober.size(), waited < 60), (1252, true), "{waited}");
+    // What is tried again later keeps nobody waiting, nor does another address, nor a way that is slow to tell.
+    for _ in 0..1000 {
+        rig.run_for(0.1);
+        assert!(!rig.prober.is_sizing(rig.now));
+    }
+    let mut slow = Rig::new(1252, FULL);
+    slow.rtt = (400, 400);
+    slow.run_for(3.0);
+    assert!(slow.is_up() && slow.prober.size() < 1252 && !slow.prober.is_sizing(slow.now));
+
+    let mut wide = Rig::new(FULL, FULL);
+    wide.run_for(0.021);
+    assert!(wide.is_up() && !wide.prober.is_sizing(wide.now));
+}
+
+#[test]
 fn large_underlays_are_searched_as_well() {
     let mut rig = Rig::new(4321, 8950);
     rig.run_for(2.0);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::pace::CALM;
-use super::{LONG, Narrow, PathEvent, PathProber, PathState, Probe, Resized};
+use super::{LONG, Narrow, PathEvent, PathProber, PathState, Probe, Resized, SIZE_PATIENCE};
 use crate::links::smooth;
 
 /// How long a record of full size may be behind the short one that was sent after it, at least and at most.
@@ -48,6 +48,7 @@ impl PathProber {
     /// Nothing longer was answered in time.
     pub(super) fn take_narrow(&mut self, now: Instant, narrow: &Narrow) {
         let carried_over = self.is_up() && !self.size.is_full();
+        self.size_wanted_until = (!self.is_up()).then_some(now + SIZE_PATIENCE);
         self.take(now, narrow.address, narrow.rtt);
         if carried_over {
             self.size.carry_over(now, narrow.rtt);
