@@ -33,6 +33,8 @@ struct Rig<F> {
     start: Instant,
     now: Instant,
     weather: F,
+    /// The longest record that passes.
+    limit: u16,
     link_rtt: Option<Duration>,
     /// Frames a second.
     rate: f64,
@@ -72,6 +74,7 @@ impl<F: Fn(f64) -> Weather> Rig<F> {
             start: now,
             now,
             weather,
+            limit: u16::MAX,
             link_rtt: Some(FINE.rtt),
             rate,
             due: 0.0,
@@ -134,7 +137,8 @@ impl<F: Fn(f64) -> Weather> Rig<F> {
             self.choice.handle_look(now, self.sent, self.opened[1]);
         }
         let rtt = if let PathState::Up { rtt, .. } = self.prober.state() { Some(*rtt) } else { None };
-        self.choice.handle_path(now, rtt, false);
+        let waits = self.choice.can_wait() && self.prober.is_sizing(now);
+        self.choice.handle_path(now, rtt.filter(|_| !waits), false);
         if self.choice.take_round() {
             self.prober.ask(now);
         }
@@ -153,7 +157,7 @@ impl<F: Fn(f64) -> Weather> Rig<F> {
     fn send_probe(&mut self, token: u64, length: u16) {
         self.probes += 1;
         let Weather { loss, rtt } = (self.weather)(self.seconds());
-        if self.rng.random_bool((1.0 - loss).powi(2)) {
+        if length <= self.limit && self.rng.random_bool((1.0 - loss).powi(2)) {
             let sample = PathSample { at: self.now, sent: self.sent, opened: self.opened[0] };
             self.answers.push((self.now + rtt, token, length, self.now, sample));
         }
@@ -202,6 +206,24 @@ fn the_first_path_that_answers_is_taken_at_once() {
     let mut idle = Rig::new(Other::Link, 0.0, |_| FINE);
     idle.run_until(60.0);
     assert_eq!(idle.probes, 2 * 20, "a path that nothing takes costs no more than the prober's rounds");
+}
+
+#[test]
+fn frames_wait_for_the_size_of_a_narrow_way_only_where_they_have_another() {
+    for (other, waits) in [(Other::Link, true), (Other::Relay, true), (Other::Nothing, false)] {
+        let mut rig = Rig::new(other, 20.0, |_| FINE);
+        rig.limit = 1252;
+        let mut size = 0;
+        while rig.choice.way() != Way::Udp {
+            rig.run_until(rig.seconds() + 0.001);
+            assert!(rig.seconds() < 1.5, "{other:?}");
+            size = rig.prober.size();
+        }
+        assert_eq!(size == 1252, waits, "{other:?}: {size} after {} s", rig.seconds());
+        assert_eq!(rig.seconds() > 0.1, waits, "{other:?}");
+        rig.run_until(100.0);
+        assert_eq!((rig.changes(), rig.prober.size()), (1, 1252), "{other:?}: {:?}", rig.ways);
+    }
 }
 
 /// A transfer, a ping twenty times a second, one a second.

@@ -372,6 +372,11 @@ impl Choice {
         }
     }
 
+    /// Whether frames take another way, and lose nothing if they stay there for a moment longer.
+    pub fn can_wait(&self) -> bool {
+        self.way() == Way::Other && self.other != Other::Nothing
+    }
+
     /// Why frames take it.
     pub const fn cause(&self) -> Cause {
         self.cause

@@ -186,8 +186,7 @@ impl UdpSide {
         if self.choice.wants_look(now) {
             self.look(now);
         }
-        // Where there is nothing else, frames are on it all the same.
-        let waits = !self.carries() && self.prober.is_sizing(now);
+        let waits = self.choice.can_wait() && self.prober.is_sizing(now);
         self.choice.handle_path(now, self.rtt().filter(|_| !waits), self.refused);
         if self.choice.take_round() {
             self.prober.ask(now);
