@@ -11,7 +11,7 @@
 //! - What fails half way is undone, so that an error leaves the host as it was.
 //! - Everything acts on the network namespace of the calling thread, so that a daemon in a namespace of its own is a
 //!   host of its own. Only [`netns::NetNs::run`] leaves that namespace, on a thread that ends afterwards.
-//! - Nothing but our own bridge, TAP, ports, nftables table and iptables chain is touched.
+//! - Nothing but our own bridge, TAP, ports, nftables tables and iptables chain is touched.
 
 pub mod addresses;
 mod arp;

@@ -36,7 +36,7 @@ impl NetworkWatch {
     ///
     /// When the kernel refuses.
     pub async fn start(without: &str) -> Result<Self> {
-        let (monitor, netlink) = (Monitor::start()?, Netlink::connect()?);
+        let (monitor, netlink) = (Monitor::addresses_and_routes()?, Netlink::connect()?);
         let known = look(&netlink, without).await?;
         Ok(Self { netlink, monitor, without: without.to_owned(), known })
     }

@@ -57,7 +57,7 @@ pub(crate) async fn run(config: Config, on_ready: impl FnOnce(&str)) -> Result<(
     let run_dir = RunDir::claim(&config.run_dir)?;
     host::check::preflight()?;
     // Asked now so that a host without `nft` is told before anything is made.
-    host::firewall::present().await?;
+    host::firewall::present(BRIDGE).await?;
     let store = Arc::new(Store::open(&config.state_dir)?);
     let saved = store.load()?;
     let prepared = Prepared::new(&config, &store, &saved).await?;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use host::firewall::{FirewallState, TcpPort};
+use host::firewall::{BridgeWatch, FirewallState, TcpPort};
 use host::{docker_forward, expose, firewall};
 use ipnetwork::IpNetwork;
 use tokio::sync::Mutex;
+use tokio::time::MissedTickBehavior;
 
 use crate::failure::Failure;
 use crate::interfaces::BRIDGE;
@@ -89,22 +90,47 @@ impl Exposure {
         self.addresses.lock().await.clone()
     }
 
-    /// Puts rules back that somebody flushed, for ever.
+    /// Puts rules back that somebody flushed, and closes the router's ports to bridges that Docker makes, for ever.
     pub(crate) async fn watch(&self) {
+        // Without news of bridges, theirs is put right when the rules are looked at next.
+        let mut bridges = BridgeWatch::start()
+            .inspect_err(|e| tracing::warn!(error = %e, "new bridges are seen late"))
+            .ok();
+        let mut rounds = tokio::time::interval(WATCH);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(WATCH).await;
-            let there = match (firewall::present().await, docker_forward::present(BRIDGE).await) {
-                (Ok(table), Ok(chain)) => table && chain,
-                _ => false,
-            };
-            if !there {
-                let addresses = self.addresses.lock().await;
-                match self.enforce(&addresses).await {
-                    Ok(()) => tracing::warn!("somebody removed the firewall rules; they are back"),
-                    Err(e) => tracing::debug!(error = %e.0.error, "cannot put the firewall rules back"),
+            tokio::select! {
+                _ = rounds.tick() => {
+                    if !self.present().await && self.put_back().await {
+                        tracing::warn!("somebody removed the firewall rules; they are back");
+                    }
+                }
+                news = changed(&mut bridges) => {
+                    if news.is_none() {
+                        bridges = None;
+                    }
+                    if !firewall::present(BRIDGE).await.unwrap_or(true) && self.put_back().await {
+                        tracing::info!("the router's ports are closed to containers on a new bridge");
+                    }
                 }
             }
         }
+    }
+
+    async fn present(&self) -> bool {
+        match (firewall::present(BRIDGE).await, docker_forward::present(BRIDGE).await) {
+            (Ok(tables), Ok(chain)) => tables && chain,
+            _ => false,
+        }
+    }
+
+    async fn put_back(&self) -> bool {
+        let addresses = self.addresses.lock().await;
+        let result = self.enforce(&addresses).await;
+        if let Err(e) = &result {
+            tracing::debug!(error = %e.0.error, "cannot put the firewall rules back");
+        }
+        result.is_ok()
     }
 
     async fn enforce(&self, addresses: &[IpNetwork]) -> Result<(), Failure> {
@@ -122,5 +148,13 @@ impl Exposure {
     async fn save(&self, addresses: &[IpNetwork]) -> Result<(), Failure> {
         let (store, addresses) = (Arc::clone(&self.store), addresses.to_vec());
         crate::failure::blocking(move || store.set_exposed(&addresses)).await
+    }
+}
+
+/// The next news of bridges, or none ever.
+async fn changed(bridges: &mut Option<BridgeWatch>) -> Option<()> {
+    match bridges {
+        Some(bridges) => bridges.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -212,7 +212,7 @@ impl Netlink {
 }
 
 impl Link {
-    fn from_message(message: &LinkMessage) -> Self {
+    pub(super) fn from_message(message: &LinkMessage) -> Self {
         let mut link = Self {
             index: message.header.index,
             name: String::new(),

@@ -48,6 +48,11 @@ impl Neighbourhood {
     }
 }
 
+fn connects(from: &Container, to: &str) -> bool {
+    let to = to.parse().unwrap();
+    from.run(move || std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(700)).is_ok())
+}
+
 /// Shows frames that cross a bridge to the firewall, as Docker has it, and tells whether the kernel can.
 fn filter_bridges(host: &Host) -> bool {
     let written = host.run(|| async { std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1") });
@@ -71,9 +76,15 @@ fn the_kernel_lists_the_rules_it_was_given() {
         "ct state established,related accept",
         r#"iifname "docker*" oifname "weave" drop"#,
         r#"iifname "br-*" oifname "weave" drop"#,
-        "type filter hook input priority filter; policy accept;",
-        r#"iifname "docker*" meta l4proto { tcp, udp } th dport 6783 drop"#,
-        r#"iifname "weave" meta l4proto { tcp, udp } th dport 6783 drop"#,
+    ] {
+        assert!(listed.contains(rule), "no `{rule}` in {listed}");
+    }
+    assert!(!listed.contains("hook input"), "each packet of the underlay would pass it: {listed}");
+    let listed = host.sh("nft list table netdev weave");
+    for rule in [
+        r#"type filter hook ingress device "weave" priority filter; policy accept;"#,
+        "jump ports",
+        "meta l4proto { tcp, udp } th dport 6783 fib daddr type != unicast drop",
     ] {
         assert!(listed.contains(rule), "no `{rule}` in {listed}");
     }
@@ -84,15 +95,21 @@ fn applying_replaces_and_removing_may_be_repeated() {
     let Some(host) = Host::with_bridge() else { return };
     host.sh("nft add table inet other");
     host.run(|| async {
-        assert!(!firewall::present().await.unwrap());
+        assert!(!firewall::present(BRIDGE).await.unwrap());
         firewall::apply(&state(&["10.1.1.100/24"])).await.unwrap();
         firewall::apply(&state(&["10.2.2.100/24"])).await.unwrap();
-        assert!(firewall::present().await.unwrap());
+        assert!(firewall::present(BRIDGE).await.unwrap());
     });
     let listed = host.sh("nft list ruleset");
     assert!(listed.contains("10.2.2.0/24") && !listed.contains("10.1.1.0/24"), "{listed}");
-    host.sh("nft flush table inet weave");
-    assert!(!host.run(|| async { firewall::present().await.unwrap() }));
+    for table in ["inet weave", "netdev weave"] {
+        host.sh(&format!("nft flush table {table}"));
+        host.run(|| async {
+            assert!(!firewall::present(BRIDGE).await.unwrap(), "{table}");
+            firewall::apply(&state(&[])).await.unwrap();
+            assert!(firewall::present(BRIDGE).await.unwrap(), "{table}");
+        });
+    }
     host.run(|| async {
         firewall::remove().await.unwrap();
         firewall::remove().await.unwrap();
@@ -147,12 +164,6 @@ fn containers_do_not_reach_the_routers_port() {
             listeners.push(std::net::TcpListener::bind(("0.0.0.0", port)).unwrap());
         }
     });
-    let connects = |from: &Container, to: &str| {
-        let to = to.parse().unwrap();
-        from.run(move || {
-            std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(700)).is_ok()
-        })
-    };
     assert!(connects(&hood.docker, "172.17.0.1:6783"));
     hood.apply();
     assert!(!connects(&hood.docker, "172.17.0.1:6783"));
@@ -160,6 +171,87 @@ fn containers_do_not_reach_the_routers_port() {
     assert!(connects(&hood.docker, "172.17.0.1:6784"));
     assert!(connects(&hood.container, "10.1.1.100:6784"));
     assert!(connects(&hood.machine, "198.51.100.1:6783"), "peers come this way");
+    assert!(!connects(&hood.docker, "198.51.100.1:6783"), "whichever address of the host they take");
+    let theirs = hood.machine.run(|| listen("198.51.100.2:6783"));
+    assert!(
+        connects(&hood.docker, "198.51.100.2:6783"),
+        "the same port of somebody else is not ours to close"
+    );
+    drop(theirs);
+}
+
+#[test]
+fn datagrams_of_containers_do_not_reach_the_router_however_they_are_sent() {
+    let Some(hood) = Neighbourhood::new() else { return };
+    hood.docker.sh("ip address add fd17::2/64 dev eth0 nodad");
+    hood.host.sh("ip address add fd17::1/64 dev docker0 nodad");
+    let mut socket = None;
+    hood.host.run(|| async { socket = Some(std::net::UdpSocket::bind("[::]:6783").unwrap()) });
+    let socket = socket.unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    // Several times, since the first ones may fall to the search for a neighbour.
+    let arrives = |to: &'static str, length: usize| {
+        hood.docker.run(move || {
+            let from = std::net::UdpSocket::bind("[::]:0").unwrap();
+            from.set_broadcast(true).unwrap();
+            for _ in 0..3 {
+                from.send_to(&vec![0; length], to).unwrap();
+            }
+        });
+        let arrived = std::iter::from_fn(|| socket.recv(&mut [0; 9000]).ok()).count();
+        arrived > 0
+    };
+    // One of 4000 bytes travels in fragments, of which only the first has a port.
+    let ways = [
+        ("[::ffff:172.17.0.1]:6783", 10),
+        ("[::ffff:172.17.0.1]:6783", 4000),
+        ("[::ffff:198.51.100.1]:6783", 10),
+        ("[::ffff:172.17.255.255]:6783", 10),
+        ("[fd17::1]:6783", 10),
+        ("[fd17::1]:6783", 4000),
+    ];
+    for (to, length) in ways {
+        assert!(arrives(to, length), "{length} bytes to {to}");
+    }
+    hood.apply();
+    for (to, length) in ways {
+        assert!(!arrives(to, length), "{length} bytes to {to}");
+    }
+}
+
+#[test]
+fn a_bridge_that_docker_makes_later_is_noticed_and_closed() {
+    let Some(hood) = Neighbourhood::new() else { return };
+    let present = || hood.host.run(|| async { firewall::present(BRIDGE).await.unwrap() });
+    hood.apply();
+    assert!(present());
+    hood.host.run(|| async {
+        let mut watch = firewall::BridgeWatch::start().unwrap();
+        let mut made = std::process::Command::new("ip");
+        made.args(["link", "add", "br-0123456789ab", "type", "bridge"]);
+        assert!(made.status().unwrap().success());
+        let within = std::time::Duration::from_secs(5);
+        tokio::time::timeout(within, watch.changed()).await.unwrap().unwrap();
+        assert!(!firewall::present(BRIDGE).await.unwrap());
+    });
+    hood.apply();
+    assert!(present());
+    assert!(hood.host.sh("nft list table netdev weave").contains(r#"device "br-0123456789ab""#));
+    hood.host.sh("ip link delete br-0123456789ab");
+    assert!(present(), "what is gone needs no rule");
+
+    // Another one of the same name. The kernel took the chain away with the first one; newer ones keep it for the next.
+    hood.host.sh("ip link delete docker0 && ip link add docker0 type bridge && ip link set docker0 up");
+    hood.host.sh("ip address add 172.17.0.1/16 dev docker0 && ip link set dport master docker0");
+    if !present() {
+        hood.apply();
+    }
+    let mut listeners = Vec::new();
+    hood.host.run(|| async {
+        listeners.extend([6783, 6784].map(|port| std::net::TcpListener::bind(("0.0.0.0", port)).unwrap()));
+    });
+    wait_until("the container reaches the host again", || connects(&hood.docker, "172.17.0.1:6784"));
+    assert!(!connects(&hood.docker, "172.17.0.1:6783"));
 }
 
 #[test]

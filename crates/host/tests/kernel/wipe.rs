@@ -58,7 +58,7 @@ fn reset_goes_on_after_an_error_and_reports_it() {
         .unwrap();
         let errors = reset(BRIDGE, TAP).await.unwrap_err();
         assert_eq!(errors.len(), 1, "{errors:?}");
-        assert!(!firewall::present().await.unwrap());
+        assert!(!firewall::present(BRIDGE).await.unwrap());
     });
     assert!(!host.try_sh("ip link show dev vethweplaaa"));
 }
