@@ -6,7 +6,9 @@
 //! has been silent for a while. At any time one thread reads the TAP or a link, and hands it over with nothing in between, so a
 //! flow keeps its order.
 
-use std::io::{self, ErrorKind};
+mod tap_reader;
+
+use std::io;
 use std::iter;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -18,14 +20,12 @@ use host::tap::Tap;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use packet::{MAX_FRAME, SuperFrame, VnetHdr};
 use router::Forwarder;
-use transport::{Drop as Dropped, Outbox};
 use transport_tls::Receiver as Links;
 use transport_udp::Receiver;
 
-/// Frames read before what was sealed is sent, if the TAP does not run dry earlier. Bounds how long the first waits.
-const FRAMES_A_BATCH: usize = 64;
+use self::tap_reader::TapReader;
+
 /// Turns in a row in which two sides had something, after which the leader gives work away. A question and its answer make one or
 /// two.
 const BUSY_TURNS: u32 = 8;
@@ -153,8 +153,7 @@ impl Common {
     fn wait(&self, receiver: Option<&Receiver>, links: &Links, rare: &Epoll, helped: bool) -> Due {
         let fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
         // poll(2) passes over a descriptor in which no event was asked for, but for errors: so the places stay the same.
-        let tap =
-            PollFd::new(self.reader.tap.as_fd(), if helped { PollFlags::empty() } else { PollFlags::POLLIN });
+        let tap = PollFd::new(self.reader.fd(), if helped { PollFlags::empty() } else { PollFlags::POLLIN });
         let socket = receiver.map_or(rare.0.as_fd(), Receiver::socket);
         let mut fds = [tap, fd(socket), fd(links.fd()), fd(rare.0.as_fd())];
         // An interrupted poll is as good as a finished one.
@@ -188,7 +187,7 @@ impl Common {
             }
             while !self.stop.load(Ordering::Acquire) {
                 if !self.reader.batch() {
-                    let mut fds = [PollFd::new(self.reader.tap.as_fd(), PollFlags::POLLIN)];
+                    let mut fds = [PollFd::new(self.reader.fd(), PollFlags::POLLIN)];
                     if !matches!(poll(&mut fds, HELP_MS), Ok(n) if n > 0)
                         || fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLERR))
                     {
@@ -199,49 +198,5 @@ impl Common {
             self.helping.store(false, Ordering::Release);
             let _ = self.wake.write(1);
         }
-    }
-}
-
-/// Reads the TAP and forwards what it holds.
-struct TapReader {
-    tap: Arc<Tap>,
-    forwarder: Arc<Forwarder>,
-    buffer: Vec<u8>,
-    outbox: Outbox,
-}
-
-impl TapReader {
-    fn new(tap: Arc<Tap>, forwarder: Arc<Forwarder>) -> Self {
-        Self { tap, forwarder, buffer: vec![0; VnetHdr::LEN + MAX_FRAME], outbox: Outbox::new() }
-    }
-
-    /// Forwards a batch; `false` when there was none.
-    fn batch(&mut self) -> bool {
-        let some = self.read();
-        if some {
-            // Under a flood the scheduler lets this thread run for whole time slices, and those who take what it sends wait that
-            // long while their sockets overflow. Standing back after each batch also lets the next one grow. Where nobody
-            // waits for the processor it is one system call (docs/performance.md).
-            thread::yield_now();
-        }
-        some
-    }
-
-    fn read(&mut self) -> bool {
-        let Self { tap, forwarder, buffer, outbox } = self;
-        // Without a virtio header from the kernel, the zeroes before the frame are one that asks for nothing.
-        let room = if tap.vnet_hdr() { 0 } else { VnetHdr::LEN };
-        let mut outgoing = forwarder.outgoing(outbox);
-        for i in 0..FRAMES_A_BATCH {
-            match tap.recv(&mut buffer[room..]) {
-                Ok(n) => match SuperFrame::from_host(&buffer[..room + n]) {
-                    Ok(frame) => outgoing.forward(&frame),
-                    Err(_) => forwarder.drops().add(Dropped::Malformed, 1),
-                },
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return i > 0,
-            }
-        }
-        true
     }
 }

@@ -20,6 +20,8 @@
 //! - [`fragment()`] cuts datagrams that allow it.
 //! - [`too_big()`] tells the sender.
 //!
+//! [`Flow`] says which frames must not change places.
+//!
 //! Nothing here panics or trusts a number it was given, and only the last two allocate per frame.
 
 #![forbid(unsafe_code)]
@@ -27,6 +29,7 @@
 mod bytes;
 pub mod checksum;
 pub mod ethernet;
+mod flow;
 mod fragment;
 mod gather;
 mod join;
@@ -40,6 +43,7 @@ mod too_big;
 mod train;
 mod vnet;
 
+pub use flow::Flow;
 pub use fragment::fragment;
 pub use gather::Gatherer;
 pub use join::{JoinError, Joiner};

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod acted;
+mod ahead;
 mod decide;
 mod fib;
 mod fit;
@@ -22,6 +23,7 @@ mod outgoing;
 mod sources;
 
 pub use acted::{Acted, TOLD_PER_SECOND};
+pub use ahead::Ahead;
 pub use decide::{Decision, decide_local, decide_remote};
 pub use fib::{Fib, MacEntry, PeerEntry, PeerPaths, Place};
 pub use forwarder::{Forwarder, Learned, Notice, TapWriter};
