@@ -2,14 +2,7 @@
 
 use crate::bytes::u16_at;
 use crate::ethernet;
-use crate::layout::{IPV4_MIN, IPV6_FIXED, TCP};
-
-/// Numbers in an IP header (IANA, Assigned Internet Protocol Numbers).
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-
-/// "More fragments" and the fragment's offset (RFC 791 section 3.1).
-const FRAGMENTED: u16 = 0x3fff;
+use crate::layout::{FRAGMENTED, ICMPV6, IPV4_MIN, IPV6_FIXED, TCP, UDP};
 
 /// What a frame's headers say about the flow it is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +104,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::layout::ICMP;
 
-    const ICMP: u8 = 1;
     const STATIONS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 
     fn ipv4(protocol: u8, to: u8, fragment: u16, ports: [u16; 2]) -> Vec<u8> {

@@ -3,18 +3,14 @@
 use crate::bytes::{change_u16, u16_at};
 use crate::checksum::Sum;
 use crate::ethernet;
-use crate::layout::IPV4_MIN;
+use crate::layout::{DONT_FRAGMENT, FRAGMENT_OFFSET, IPV4_MIN, MORE_FRAGMENTS};
 use crate::superframe::SuperFrame;
 use crate::vnet::VnetHdr;
 
 /// Every path that carries IPv4 carries packets of this many bytes (RFC 791 section 3.2).
 pub(crate) const IPV4_LEAST_MTU: usize = 68;
 
-/// "Don't fragment" and "more fragments".
-pub(crate) const DONT_FRAGMENT: u16 = 0x4000;
-const MORE_FRAGMENTS: u16 = 0x2000;
-/// Where in its datagram a fragment belongs, in units of 8 bytes.
-pub(crate) const OFFSET: u16 = 0x1fff;
+/// Unit of a fragment's offset, in bytes.
 const UNIT: usize = 8;
 
 /// The longest datagram, header included, as fragments are put together again.
@@ -72,7 +68,7 @@ impl Cut {
             return None;
         }
         let bytes = datagram.get(network..network + header)?;
-        let length_fits = usize::from(place & OFFSET) * UNIT + total <= MAX_DATAGRAM;
+        let length_fits = usize::from(place & FRAGMENT_OFFSET) * UNIT + total <= MAX_DATAGRAM;
         // The checksum is made anew, which must not hide that it was wrong.
         if place & DONT_FRAGMENT != 0 || !length_fits || Sum::of(bytes).fold() != 0xffff {
             return None;

@@ -6,13 +6,10 @@
 
 use crate::bytes::u16_at;
 use crate::checksum::{Sum, adjust_partial};
-use crate::layout::{Layout, Piece};
+use crate::layout::{DONT_FRAGMENT, Layout, Piece};
 use crate::superframe::MAX_FRAME;
 use crate::train::MAX_SLICES;
 use crate::vnet::VnetHdr;
-
-/// "Don't fragment" in the flags of IPv4.
-const DONT_FRAGMENT: u16 = 0x4000;
 
 /// Ports of DHCP (RFC 2131 section 4.1) and DHCPv6 (RFC 8415 section 7.2).
 const DHCP: [u16; 4] = [67, 68, 546, 547];

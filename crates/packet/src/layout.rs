@@ -16,12 +16,22 @@ pub(crate) const TCP_CHECKSUM: u16 = 16;
 pub(crate) const UDP_CHECKSUM: u16 = 6;
 
 pub(crate) const IPV4_MIN: usize = 20;
+/// Flags of IPv4, and where in its datagram a fragment belongs, in units of 8 bytes (RFC 791 section 3.1).
+pub(crate) const DONT_FRAGMENT: u16 = 0x4000;
+pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
+pub(crate) const FRAGMENT_OFFSET: u16 = 0x1fff;
+/// What a fragment has at least one of.
+pub(crate) const FRAGMENTED: u16 = MORE_FRAGMENTS | FRAGMENT_OFFSET;
+
 pub(crate) const IPV6_FIXED: usize = 40;
 pub(crate) const TCP_MIN: usize = 20;
 const UDP_LEN: usize = 8;
 
-/// Number of TCP in an IP header.
+/// Numbers in an IP header (IANA, Assigned Internet Protocol Numbers).
+pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const ICMPV6: u8 = 58;
 /// Where the flags are, from the start of the TCP header.
 pub(crate) const TCP_FLAGS: usize = 13;
 /// Flags of the TCP header that say something about one segment only.
@@ -255,7 +265,7 @@ impl Transport {
     fn protocol(self) -> u8 {
         match self {
             Self::Tcp => TCP,
-            Self::Udp => 17,
+            Self::Udp => UDP,
         }
     }
 
@@ -314,8 +324,7 @@ fn ipv4(bytes: &[u8], at: usize) -> Result<Network, FrameError> {
     if header[0] >> 4 != 4 || len < IPV4_MIN {
         return Err(FrameError::NetworkHeader);
     }
-    // Neither "more fragments" nor an offset; "don't fragment" is fine.
-    if u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0 {
+    if u16::from_be_bytes([header[6], header[7]]) & FRAGMENTED != 0 {
         return Err(FrameError::Fragment);
     }
     let total = at + usize::from(u16::from_be_bytes([header[2], header[3]]));

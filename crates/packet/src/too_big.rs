@@ -9,13 +9,11 @@
 use crate::bytes::{change_u16, u16_at};
 use crate::checksum::Sum;
 use crate::ethernet;
-use crate::fragment::{DONT_FRAGMENT, IPV4_LEAST_MTU, OFFSET};
-use crate::layout::{IPV4_MIN, IPV6_FIXED};
+use crate::fragment::IPV4_LEAST_MTU;
+use crate::layout::{DONT_FRAGMENT, FRAGMENT_OFFSET, ICMP, ICMPV6, IPV4_MIN, IPV6_FIXED};
 use crate::superframe::SuperFrame;
 use crate::vnet::VnetHdr;
 
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
 /// The ICMP header of either answer.
 const ICMP_LEN: usize = 8;
 
@@ -70,7 +68,7 @@ fn answer_v4(packet: &[u8], mtu: usize, answer: &mut Vec<u8>) -> Option<()> {
     let place = u16_at(header, 6)?;
     let sound = header[0] >> 4 == 4 && len >= IPV4_MIN && total >= len && total <= packet.len();
     let (&src, &dst) = (header.get(12..16)?.first_chunk()?, header.get(16..20)?.first_chunk()?);
-    if !sound || place & OFFSET != 0 || !one_host(src) || !one_host(dst) {
+    if !sound || place & FRAGMENT_OFFSET != 0 || !one_host(src) || !one_host(dst) {
         return None;
     }
     if header[9] == ICMP && matches!(*packet.get(len)?, 3 | 4 | 5 | 11 | 12) {
