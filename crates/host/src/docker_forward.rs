@@ -159,19 +159,10 @@ fn subnet_of(address: &IpNetwork) -> String {
 mod tests {
     use super::*;
 
-    fn state(exposed: &[&str]) -> FirewallState {
-        FirewallState {
-            bridge: "weave".to_owned(),
-            exposed: exposed.iter().map(|address| address.parse().unwrap()).collect(),
-            router_port: 6783,
-            further_ports: Vec::new(),
-        }
-    }
-
     #[test]
     fn the_chain_is_replaced_as_a_whole() {
         assert_eq!(
-            chain_text(&state(&["192.168.122.100/24", "fd00::1/64"]), true),
+            chain_text(&FirewallState::exposing(&["192.168.122.100/24", "fd00::1/64"]), true),
             "*filter\n\
              :WEAVE - [0:0]\n\
              -A WEAVE -i weave -o weave -j ACCEPT\n\
@@ -186,12 +177,12 @@ mod tests {
 
     #[test]
     fn without_exposed_addresses_the_kernel_need_not_track_connections() {
-        assert!(!chain_text(&state(&[]), true).contains("conntrack"));
+        assert!(!chain_text(&FirewallState::exposing(&[]), true).contains("conntrack"));
     }
 
     #[test]
     fn each_ip_version_gets_its_own_subnets() {
-        let text = chain_text(&state(&["192.168.122.100/24", "fd00::1/64"]), false);
+        let text = chain_text(&FirewallState::exposing(&["192.168.122.100/24", "fd00::1/64"]), false);
         assert!(text.contains("-d fd00::/64 "), "{text}");
         assert!(!text.contains("192.168.122"), "{text}");
     }

@@ -1,9 +1,9 @@
 //! The host's own addresses on the network, and the rules that let them through.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use host::firewall::{BridgeWatch, FirewallState, TcpPort};
+use host::firewall::{FirewallState, NewBridges, PortRules, TcpPort};
 use host::{docker_forward, expose, firewall};
 use ipnetwork::IpNetwork;
 use tokio::sync::Mutex;
@@ -22,6 +22,8 @@ pub(crate) struct Exposure {
     port: u16,
     further_ports: Vec<TcpPort>,
     addresses: Mutex<Vec<IpNetwork>>,
+    /// Set when it was logged that the firewall cannot look at bridges.
+    told: OnceLock<()>,
 }
 
 impl Exposure {
@@ -31,7 +33,7 @@ impl Exposure {
         further_ports: Vec<TcpPort>,
         addresses: Vec<IpNetwork>,
     ) -> Self {
-        Self { store, port, further_ports, addresses: Mutex::new(addresses) }
+        Self { store, port, further_ports, addresses: Mutex::new(addresses), told: OnceLock::new() }
     }
 
     /// Puts everything in force that was saved; at launch.
@@ -93,9 +95,8 @@ impl Exposure {
     /// Puts rules back that somebody flushed, and closes the router's ports to bridges that Docker makes, for ever.
     pub(crate) async fn watch(&self) {
         // Without news of bridges, theirs is put right when the rules are looked at next.
-        let mut bridges = BridgeWatch::start()
-            .inspect_err(|e| tracing::warn!(error = %e, "new bridges are seen late"))
-            .ok();
+        let mut bridges =
+            NewBridges::start().inspect_err(|e| tracing::warn!(error = %e, "new bridges are seen late")).ok();
         let mut rounds = tokio::time::interval(WATCH);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -140,7 +141,14 @@ impl Exposure {
             router_port: self.port,
             further_ports: self.further_ports.clone(),
         };
-        firewall::apply(&state).await?;
+        if let PortRules::AtInput { reason } = firewall::apply(&state).await?
+            && self.told.set(()).is_ok()
+        {
+            tracing::info!(
+                reason,
+                "this kernel cannot filter at bridges: packets between peers meet the firewall rules too, which takes some throughput"
+            );
+        }
         docker_forward::ensure(&state).await?;
         Ok(())
     }
@@ -152,7 +160,7 @@ impl Exposure {
 }
 
 /// The next news of bridges, or none ever.
-async fn changed(bridges: &mut Option<BridgeWatch>) -> Option<()> {
+async fn changed(bridges: &mut Option<NewBridges>) -> Option<()> {
     match bridges {
         Some(bridges) => bridges.changed().await,
         None => std::future::pending().await,

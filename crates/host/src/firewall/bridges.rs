@@ -18,9 +18,9 @@ fn is_dockers(name: &str) -> bool {
 }
 
 /// Tells of bridges that come, in the network namespace in which it was made.
-pub struct BridgeWatch(Monitor);
+pub struct NewBridges(Monitor);
 
-impl BridgeWatch {
+impl NewBridges {
     /// Begins to watch.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ use self::nft::OurTable;
 use crate::command::Program;
 use crate::error::{HostError, Result};
 
-pub use self::bridges::BridgeWatch;
+pub use self::bridges::NewBridges;
 
 const NFT: Program = Program { name: "nft", package: "nftables" };
 
@@ -49,6 +49,19 @@ pub struct FirewallState {
     pub further_ports: Vec<TcpPort>,
 }
 
+#[cfg(test)]
+impl FirewallState {
+    /// The state with these addresses and nothing unusual.
+    pub(crate) fn exposing(exposed: &[&str]) -> Self {
+        Self {
+            bridge: "weave".to_owned(),
+            exposed: exposed.iter().map(|address| address.parse().unwrap()).collect(),
+            router_port: 6783,
+            further_ports: Vec::new(),
+        }
+    }
+}
+
 /// A TCP port on which the router listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpPort {
@@ -56,6 +69,18 @@ pub struct TcpPort {
     pub ip: Option<IpAddr>,
     /// The port.
     pub port: u16,
+}
+
+/// Where the rules are that keep containers from the router's ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortRules {
+    /// Where packets come in from containers' bridges, so that no others meet them.
+    AtBridges,
+    /// Where packets come in for the host: each packet between peers meets them too.
+    AtInput {
+        /// Why they are not at the bridges, in the words of `nft`.
+        reason: String,
+    },
 }
 
 /// Where packets for the router's ports are looked at.
@@ -87,18 +112,20 @@ fn rules(state: &FirewallState, look: Look<'_>) -> Nftables<'static> {
 /// # Errors
 ///
 /// [`HostError::NoProgram`] without the program `nft`, [`HostError::Firewall`] when it fails. The old rules stay then.
-pub async fn apply(state: &FirewallState) -> Result<()> {
+pub async fn apply(state: &FirewallState) -> Result<PortRules> {
+    const WHAT: &str = "set up the firewall";
+    let mut refused = String::new();
     // A bridge that goes between the look and the transaction makes it fail once.
     for _ in 0..2 {
         let bridges = bridges::of_containers(&state.bridge).await?;
-        match run("set up the firewall", &rules(state, Look::Ingress(&bridges))).await {
-            Err(HostError::Firewall { reason, .. }) => {
-                tracing::debug!(reason, "no rules where packets come in from bridges");
-            }
-            other => return other,
+        match run(WHAT, &rules(state, Look::Ingress(&bridges))).await {
+            Ok(()) => return Ok(PortRules::AtBridges),
+            Err(HostError::Firewall { reason, .. }) => refused = reason,
+            Err(other) => return Err(other),
         }
     }
-    run("set up the firewall", &rules(state, Look::Input)).await
+    run(WHAT, &rules(state, Look::Input)).await?;
+    Ok(PortRules::AtInput { reason: refused })
 }
 
 /// Removes the tables. That there is none is no error, nor is a host without nftables.
@@ -162,20 +189,11 @@ mod tests {
 
     use super::*;
 
-    fn state(exposed: &[&str]) -> FirewallState {
-        FirewallState {
-            bridge: "weave".to_owned(),
-            exposed: exposed.iter().map(|address| address.parse().unwrap()).collect(),
-            router_port: 6783,
-            further_ports: Vec::new(),
-        }
-    }
-
     #[test]
     fn containers_are_kept_from_all_ports_of_the_router_and_from_no_others() {
         let on = |ip: &str| TcpPort { ip: ip.parse().ok(), port: 443 };
         let further_ports = vec![on("*"), on("198.18.0.1"), on("fd00::1"), on("::")];
-        let state = FirewallState { further_ports, ..state(&[]) };
+        let state = FirewallState { further_ports, ..FirewallState::exposing(&[]) };
         for (rules, times) in
             [(rules_of(&state, "ports"), 1), (rules_in(&rules(&state, Look::Input), "input"), 3)]
         {
@@ -210,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_old_table_goes_and_the_new_one_comes_in_the_same_transaction() {
-        let commands = commands(&ruleset(&state(&[])));
+        let commands = commands(&ruleset(&FirewallState::exposing(&[])));
         for family in ["inet", "netdev"] {
             let mut of_it = commands.iter().filter_map(|command| {
                 let (verb, what) = command.as_object()?.iter().next()?;
@@ -225,12 +243,13 @@ mod tests {
 
     #[test]
     fn without_exposed_addresses_nothing_is_translated() {
-        assert!(rules_of(&state(&[]), "postrouting").is_empty());
+        assert!(rules_of(&FirewallState::exposing(&[]), "postrouting").is_empty());
     }
 
     #[test]
     fn without_exposed_addresses_the_kernel_need_not_track_connections() {
-        let text = |exposed: &[&str]| serde_json::to_string(&ruleset(&state(exposed))).unwrap();
+        let text =
+            |exposed: &[&str]| serde_json::to_string(&ruleset(&FirewallState::exposing(exposed))).unwrap();
         let tracks = |text: &str| text.contains(r#""ct""#) || text.contains(r#""type":"nat""#);
         assert!(!tracks(&text(&[])));
         assert!(tracks(&text(&["192.168.122.100/24"])));
@@ -238,7 +257,8 @@ mod tests {
 
     #[test]
     fn each_exposed_subnet_is_translated_both_ways() {
-        let rules = rules_of(&state(&["192.168.122.100/24", "fd00::100/64"]), "postrouting");
+        let rules =
+            rules_of(&FirewallState::exposing(&["192.168.122.100/24", "fd00::100/64"]), "postrouting");
         assert_eq!(rules.len(), 4);
         assert!(rules[0].contains(r#"{"addr":"192.168.122.0","len":24}"#), "{}", rules[0]);
         assert!(rules[0].contains(r#"{"addr":"224.0.0.0","len":4}"#), "{}", rules[0]);
@@ -250,7 +270,7 @@ mod tests {
     #[test]
     fn dockers_bridges_are_kept_out_whether_or_not_something_is_exposed() {
         for exposed in [&[][..], &["192.168.122.100/24"]] {
-            let rules = rules_of(&state(exposed), "forward");
+            let rules = rules_of(&FirewallState::exposing(exposed), "forward");
             let drops: Vec<_> = rules.iter().filter(|rule| rule.contains(r#"{"drop":null}"#)).collect();
             assert_eq!(drops.len(), DOCKER_BRIDGES.len());
             assert!(drops.iter().all(|rule| rule.contains(r#""right":"weave""#)));
@@ -259,14 +279,14 @@ mod tests {
 
     #[test]
     fn the_routers_port_is_closed_to_containers() {
-        let closed = rules_of(&state(&[]), "ports");
+        let closed = rules_of(&FirewallState::exposing(&[]), "ports");
         assert!(
             closed.iter().all(|rule| rule.contains("6783") && rule.contains("drop")) && closed.len() == 1
         );
         for bridge in ["docker0", "weave"] {
-            assert_eq!(rules_of(&state(&[]), bridge), [r#"[{"jump":{"target":"ports"}}]"#]);
+            assert_eq!(rules_of(&FirewallState::exposing(&[]), bridge), [r#"[{"jump":{"target":"ports"}}]"#]);
         }
-        let closed = rules_in(&rules(&state(&[]), Look::Input), "input");
+        let closed = rules_in(&rules(&FirewallState::exposing(&[]), Look::Input), "input");
         assert!(
             closed.iter().all(|rule| rule.contains("6783") && rule.contains("drop")) && closed.len() == 3
         );
@@ -274,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_to_nft_reads_back_as_the_same_rules() {
-        let state = state(&["10.2.1.1/16"]);
+        let state = FirewallState::exposing(&["10.2.1.1/16"]);
         for rules in [ruleset(&state), rules(&state, Look::Input)] {
             let json = serde_json::to_string(&rules).unwrap();
             assert_eq!(serde_json::from_str::<Nftables<'_>>(&json).unwrap(), rules);

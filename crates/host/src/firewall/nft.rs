@@ -1,5 +1,7 @@
 //! What the rules are put together from: a transaction for one table, and the expressions of libnftables-json(5).
 
+use std::borrow::Cow;
+
 use ipnetwork::IpNetwork;
 use nftables::batch::Batch;
 use nftables::expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix};
@@ -68,7 +70,7 @@ impl<'a> OurTable<'a> {
 }
 
 const fn table(family: NfFamily) -> Table<'static> {
-    Table { family, name: std::borrow::Cow::Borrowed(TABLE), handle: None }
+    Table { family, name: Cow::Borrowed(TABLE), handle: None }
 }
 
 pub(super) fn is(left: Expression<'static>, op: Operator, right: Expression<'static>) -> Statement<'static> {

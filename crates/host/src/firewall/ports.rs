@@ -6,7 +6,7 @@
 //! whose destination is the host; what it only routes to the same port of somebody else passes.
 //!
 //! A chain at an interface needs that interface, so there is one for each bridge there is, and another when Docker makes another
-//! ([`BridgeWatch`](super::BridgeWatch)). Where the kernel lacks what this takes the rules are at *input* after all.
+//! ([`NewBridges`](super::NewBridges)). Where the kernel lacks what this takes the rules are at *input* after all.
 
 use ipnetwork::IpNetwork;
 use nftables::expr::{Expression, Fib, FibFlag, FibResult, MetaKey, NamedExpression, SetItem};

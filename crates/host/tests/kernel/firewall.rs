@@ -226,7 +226,7 @@ fn a_bridge_that_docker_makes_later_is_noticed_and_closed() {
     hood.apply();
     assert!(present());
     hood.host.run(|| async {
-        let mut watch = firewall::BridgeWatch::start().unwrap();
+        let mut watch = firewall::NewBridges::start().unwrap();
         let mut made = std::process::Command::new("ip");
         made.args(["link", "add", "br-0123456789ab", "type", "bridge"]);
         assert!(made.status().unwrap().success());
