@@ -132,6 +132,15 @@ impl Reader {
 
     /// Hands on all that is whole; `false` when the event channel is full.
     fn hand_on(&mut self) -> Result<bool, ReadEnd> {
+        let done = self.hand_on_whole();
+        if done.is_err() {
+            // The link ends here, and not what came by it: frames that go on to others, and what sessions hold back to join it.
+            self.hands.flush();
+        }
+        done
+    }
+
+    fn hand_on_whole(&mut self) -> Result<bool, ReadEnd> {
         let Self { incoming, hands, waiting, .. } = self;
         loop {
             while let Some(message) = incoming.message(MAX_MESSAGE)? {

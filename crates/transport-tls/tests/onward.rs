@@ -12,7 +12,7 @@ use packet::{SuperFrame, VnetHdr};
 use tokio::sync::mpsc;
 use transport::{Batch, Drop, FramePath as _, FrameSink, HopPath, Outbox, TapFrame};
 use transport_tls::{Expect, Link, LinkEvent, TlsPath};
-use wire::{GroupHeader, Hops, Message, PeerName};
+use wire::{GroupHeader, Hops, Message, PeerName, Refuse, RefuseCode};
 
 /// Passes everything on by one path.
 #[derive(Default)]
@@ -111,6 +111,25 @@ async fn one_that_is_not_understood_is_counted_and_the_link_goes_on() {
     assert!(matches!(event, Some((2, LinkEvent::Message(Message::Ping(7))))), "{event:?}");
     let path: Arc<TlsPath> = acceptor.path();
     assert_eq!(path.counters().drops.get(Drop::Malformed), 2);
+}
+
+/// On one thread the other end reads only when this test waits, and so everything at once: what goes on, and that the link ends.
+#[tokio::test]
+async fn what_came_before_the_end_of_a_link_goes_on() {
+    let (between, last) = (Arc::new(Between::default()), Arc::new(Last::default()));
+    let (first, _first, mut ended) = link((1, Arc::new(Nowhere)), (2, between.clone())).await;
+    let (second, _second, _events) = link((2, Arc::new(Nowhere)), (3, last.clone())).await;
+    assert!(between.0.set(second.path()).is_ok());
+    let (path, mut batch) = (first.path(), Batch::new());
+    for number in 0..3_u64 {
+        let mut record = number.to_be_bytes().to_vec();
+        record.resize(100, number as u8);
+        path.relay(Hops::new(&[[2; 6], [3; 6]]).unwrap(), &record, &mut batch).unwrap();
+    }
+    path.flush(&mut batch);
+    first.close(Refuse::new(RefuseCode::ShuttingDown, "a test"));
+    while !matches!(ended.recv().await, Some((_, LinkEvent::Closed { .. }))) {}
+    wait(|| last.0.lock().unwrap().len() == 3).await;
 }
 
 async fn wait(mut until: impl FnMut() -> bool) {
