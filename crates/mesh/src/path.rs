@@ -243,6 +243,9 @@ impl PathProber {
     /// This host itself takes no record of so many bytes to this address: an MTU on it is smaller.
     pub fn handle_too_long(&mut self, now: Instant, to: SocketAddr, length: u16) {
         if matches!(self.state, PathState::Up { address, .. } if address == to) {
+            for (sent_at, long) in self.long_sent_at.iter_mut().zip(self.long.iter().flatten()) {
+                sent_at.take_if(|_| *long >= length);
+            }
             self.size.refused(now, length);
             self.send_sizes(now);
         } else if length <= self.base {
@@ -250,8 +253,9 @@ impl PathProber {
         }
     }
 
-    /// The system refused to send a record to this address; `unreachable` if it said that the host, the network or the port
-    /// cannot be reached. Of an address that is not the one in use it means nothing for the path.
+    /// The system refused to send a record to this address; `unreachable` if it would refuse the next one as well, because of what lies
+    /// there or because a rule of this host forbids it, and not only has no room just now. Of an address that is not the one in use
+    /// it means nothing for the path.
     pub fn handle_send_error(&mut self, now: Instant, to: SocketAddr, unreachable: bool) {
         if !unreachable {
             self.unsent = self.unsent.saturating_add(1);

@@ -460,6 +460,12 @@ fn long_records_are_asked_about_where_the_path_works_and_it_is_none_the_worse_wi
     rig.mtu = LONG;
     rig.run_until(104.0);
     assert_eq!(rig.prober.longest(), Some(LONG));
+
+    // What this host itself refuses need not be asked about to be known.
+    rig.prober.handle_too_long(rig.now, address(1), LONGER + 1);
+    assert_eq!(rig.prober.longest(), Some(LONGER));
+    rig.prober.handle_too_long(rig.now, address(1), LONGER);
+    assert_eq!((rig.prober.longest(), rig.prober.size()), (None, FULL));
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod train;
 mod trust;
 
 pub use endpoint::{UdpError, UdpTransport};
+pub use errors::is_for_want_of_room;
 pub use extra::Extra;
 pub use inside::Inside;
 pub use path::{LEAST_RECORD, Sent, UdpPath};

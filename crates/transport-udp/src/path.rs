@@ -15,7 +15,9 @@ use wire::{
     max_record_overhead,
 };
 
+use crate::errors::is_for_want_of_room;
 use crate::fallback::Fallback;
+use crate::train::Stopped;
 use crate::{Extra, Socket};
 
 /// Bytes of one train at most: UDP's limit over IPv4 (65 507) less a little, as the kernel counts headers in some releases.
@@ -266,7 +268,7 @@ impl UdpPath {
     fn send_control(&self, socket: &Socket, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
         let mut record = Vec::with_capacity(RECORD_HEADER + payload.len() + TAG_LEN);
         self.sealer.load().seal(&[payload], &mut record).map_err(io::Error::other)?;
-        socket.send(to, &record, record.len(), false).map(drop)
+        socket.send(to, &record, record.len(), false).map(drop).map_err(|stopped| stopped.error)
     }
 
     /// Makes room for a record of `len` bytes; first sends what waits, if the record cannot join it in one train: all datagrams of a
@@ -339,9 +341,10 @@ impl UdpPath {
                         self.fallback.copy(batch);
                     }
                 }
-                Err(e) => {
-                    let reason = drop_reason(&e);
-                    self.not_sent(batch, &e, reason);
+                Err(Stopped { sent, error }) => {
+                    self.took(batch, sent);
+                    let reason = drop_reason(&error);
+                    self.not_sent(batch, &error, reason);
                     if reason == Drop::TooBig {
                         self.shrink(batch.segment.min(batch.bytes.len()));
                     }
@@ -359,6 +362,19 @@ impl UdpPath {
         self.refusal.store(e.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32), Ordering::Relaxed);
     }
 
+    /// The kernel took so many datagrams of the batch: the rest stays in it. Frames are counted by their share.
+    #[cold]
+    fn took(&self, batch: &mut Batch, datagrams: usize) {
+        let share = |count: u64| count * datagrams as u64 / batch.datagrams.max(1) as u64;
+        let (frames, bytes) = (share(batch.frames), share(batch.frame_bytes));
+        self.counters.sent(frames, bytes);
+        self.sent.fetch_add(datagrams as u64, Ordering::Relaxed);
+        batch.bytes.drain(..(datagrams * batch.segment).min(batch.bytes.len()));
+        batch.datagrams = batch.datagrams.saturating_sub(datagrams);
+        batch.frames -= frames;
+        batch.frame_bytes -= bytes;
+    }
+
     /// The kernel took nothing of the batch. What it only has no room for is dropped, as any queue drops; all else goes the other way.
     #[cold]
     fn not_sent(&self, batch: &Batch, e: &io::Error, reason: Drop) {
@@ -373,7 +389,11 @@ impl UdpPath {
     /// This host took no record of this length.
     #[cold]
     fn shrink(&self, length: usize) {
-        if length > LEAST_RECORD {
+        if length > self.full_record() {
+            // Only a frame for everyone, a relayed record or a slice of TCP is as long.
+            self.set_longest(self.max_frame() + UNICAST_OVERHEAD);
+            self.too_long.store(length, Ordering::Relaxed);
+        } else if length > LEAST_RECORD {
             self.set_size(LEAST_RECORD);
             self.set_longest(LEAST_RECORD);
             self.too_long.store(length, Ordering::Relaxed);
@@ -477,11 +497,33 @@ const fn appended(batch: &mut Batch, len: usize, bytes: usize) {
 }
 
 fn drop_reason(e: &io::Error) -> Drop {
-    if e.kind() == io::ErrorKind::WouldBlock {
+    if is_for_want_of_room(e) {
         Drop::QueueFull
     } else if quinn_udp::is_msg_size_err(e) {
         Drop::TooBig
     } else {
         Drop::SendError
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_full_queue_is_told_from_a_record_that_is_too_long_and_from_all_else() {
+        for (errno, reason) in [
+            (Errno::EAGAIN, Drop::QueueFull),
+            (Errno::ENOBUFS, Drop::QueueFull),
+            (Errno::ENOMEM, Drop::QueueFull),
+            (Errno::EMSGSIZE, Drop::TooBig),
+            (Errno::EPERM, Drop::SendError),
+            (Errno::ENETUNREACH, Drop::SendError),
+            (Errno::EIO, Drop::SendError),
+        ] {
+            assert_eq!(drop_reason(&errno.into()), reason, "{errno}");
+        }
     }
 }

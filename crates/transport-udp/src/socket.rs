@@ -3,22 +3,24 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 
 use crate::errors::is_of_an_earlier_one;
-use crate::train::send_as;
+use crate::train::{Stopped, send_as};
 
-/// Asked for as send buffer, in bytes. The kernel grants twice as much, to account for its own overhead, and caps it at
-/// net.core.wmem_max unless the process may override that.
+/// Asked for as send buffer, in bytes. The kernel grants twice as much, to account for its own overhead. Without CAP_NET_ADMIN it
+/// caps that at net.core.wmem_max, and the receive buffer at net.core.rmem_max, often 208 KiB.
 const SEND_BUFFER: usize = 7 << 20;
 /// Asked for as receive buffer, in bytes. It is there for as long as the receiving thread waits for a processor; whatever fills it
 /// beyond that is delay: 7 MB gave a ping beside one TCP stream (cubic) 3.0 ms, 1 MB 1.2 ms at the same throughput, and 0.4 MB
 /// cost a fifth of that (docs/performance.md).
 const RECV_BUFFER: usize = 1 << 20;
-/// How long a full socket buffer is waited for before records are dropped, in milliseconds.
+/// How long a full socket buffer is waited for before records are dropped, in milliseconds. It is made once: after that nothing is
+/// waited for before something was sent again, since what sends also answers probes.
 const SEND_PATIENCE_MS: u8 = 2;
 
 /// The socket that all records go through.
@@ -31,6 +33,8 @@ pub struct Socket {
     plain: Option<&'static str>,
     no_trains: Option<&'static str>,
     no_coalescing: Option<&'static str>,
+    /// Whether its buffer stayed full for as long as it is waited for.
+    full: AtomicBool,
 }
 
 impl Socket {
@@ -50,12 +54,25 @@ impl Socket {
         let io: UdpSocket = socket.into();
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
         // Less than asked for is no fault, only slower.
-        let _ = state.set_send_buffer_size(UdpSockRef::from(&io), SEND_BUFFER);
-        let _ = state.set_recv_buffer_size(UdpSockRef::from(&io), RECV_BUFFER);
+        if setsockopt(&io, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
+            let _ = state.set_send_buffer_size(UdpSockRef::from(&io), SEND_BUFFER);
+        }
+        if setsockopt(&io, sockopt::RcvBufForce, &RECV_BUFFER).is_err() {
+            let _ = state.set_recv_buffer_size(UdpSockRef::from(&io), RECV_BUFFER);
+        }
         // Asked before anything is sent: afterwards it also tells what happened to trains.
         let no_trains = (state.max_gso_segments() == 1).then_some("this kernel has no UDP_SEGMENT");
         let no_coalescing = (state.gro_segments() == 1).then_some("this kernel has no UDP_GRO");
-        let socket = Self { io, state, host, dual, plain: None, no_trains, no_coalescing };
+        let socket = Self {
+            io,
+            state,
+            host,
+            dual,
+            plain: None,
+            no_trains,
+            no_coalescing,
+            full: AtomicBool::new(false),
+        };
         socket.watch_errors();
         socket.leave_out_what_nobody_reads();
         Ok(socket)
@@ -121,14 +138,14 @@ impl Socket {
     /// go out one by one, and the error is given back as `Ok`.
     ///
     /// # Errors
-    /// What the kernel says, once nothing is left to try.
+    /// What the kernel says, once nothing is left to try, and how many datagrams went before.
     pub(crate) fn send(
         &self,
         to: SocketAddr,
         bytes: &[u8],
         segment: usize,
         trains: bool,
-    ) -> io::Result<Option<io::Error>> {
+    ) -> Result<Option<io::Error>, Stopped> {
         send_as(trains, bytes, segment, |bytes, segment| self.send_once(to, bytes, segment))
     }
 
@@ -143,16 +160,25 @@ impl Socket {
     fn send_once(&self, to: SocketAddr, contents: &[u8], segment_size: Option<usize>) -> io::Result<()> {
         let transmit =
             Transmit { destination: self.map(to), ecn: None, contents, segment_size, src_ip: None };
-        let mut waited = false;
+        let mut again = false;
         loop {
-            match self.state.try_send(UdpSockRef::from(&self.io), &transmit) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && !waited => {
-                    waited = true;
+            let result = self.state.try_send(UdpSockRef::from(&self.io), &transmit);
+            let full = matches!(&result, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+            // Mostly nothing changes: the cache line stays with those who only look.
+            if !full && self.full.load(Ordering::Relaxed) {
+                self.full.store(false, Ordering::Relaxed);
+            }
+            match result {
+                Err(_) if full && !again && !self.full.load(Ordering::Relaxed) => {
+                    again = true;
                     let mut fds = [nix::poll::PollFd::new(self.io.as_fd(), nix::poll::PollFlags::POLLOUT)];
-                    nix::poll::poll(&mut fds, SEND_PATIENCE_MS)?;
+                    if nix::poll::poll(&mut fds, SEND_PATIENCE_MS)? == 0 {
+                        self.full.store(true, Ordering::Relaxed);
+                        return result;
+                    }
                 }
                 // A host or port unreachable for an earlier record, to whomever (ip(7)): this one has not been sent yet.
-                Err(e) if is_of_an_earlier_one(&e) && !waited => waited = true,
+                Err(e) if is_of_an_earlier_one(&e) && !again => again = true,
                 result => return result,
             }
         }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::errors::is_for_want_of_room;
+
 /// Hands over datagrams of `segment` bytes each, the last one maybe shorter: as one train if `trains` allows it, else singly.
 /// A single datagram is never sent as a train: some networks drop it then.
 ///
@@ -9,39 +11,49 @@ use std::io;
 /// they are a train.
 ///
 /// # Errors
-/// What `send` says of the first datagram that does not pass, or of a train for a reason that single datagrams would meet too.
-/// `Ok` holds the error that a train met and its datagrams did not.
+/// What `send` says of the first datagram that does not pass, or of a train for a reason that single datagrams would meet too,
+/// and how many went before. `Ok` holds the error that a train met and its datagrams did not.
 pub(crate) fn send_as(
     trains: bool,
     bytes: &[u8],
     segment: usize,
     mut send: impl FnMut(&[u8], Option<usize>) -> io::Result<()>,
-) -> io::Result<Option<io::Error>> {
+) -> Result<Option<io::Error>, Stopped> {
+    let stopped = |sent| move |error| Stopped { sent, error };
     if segment >= bytes.len() {
-        return send(bytes, None).map(|()| None);
+        return send(bytes, None).map(|()| None).map_err(stopped(0));
     }
     let refusal = match trains.then(|| send(bytes, Some(segment))) {
         Some(Ok(())) => return Ok(None),
-        Some(Err(e)) if is_about_the_way(&e) => return Err(e),
+        Some(Err(e)) if is_about_the_way(&e) => return Err(stopped(0)(e)),
         Some(Err(e)) => Some(e),
         None => None,
     };
-    bytes.chunks(segment).try_for_each(|datagram| send(datagram, None))?;
+    for (sent, datagram) in bytes.chunks(segment).enumerate() {
+        send(datagram, None).map_err(stopped(sent))?;
+    }
     Ok(refusal)
+}
+
+/// Not all datagrams went.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    /// So many did.
+    pub(crate) sent: usize,
+    /// What the next one met.
+    pub(crate) error: io::Error,
 }
 
 /// Errors that would meet a single datagram as well, or pass.
 fn is_about_the_way(e: &io::Error) -> bool {
     matches!(
         e.kind(),
-        io::ErrorKind::WouldBlock
-            | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionRefused
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
             | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::OutOfMemory
-    ) || e.raw_os_error() == Some(nix::errno::Errno::ENOBUFS as i32)
+    ) || is_for_want_of_room(e)
         || quinn_udp::is_msg_size_err(e)
 }
 
@@ -71,7 +83,7 @@ mod tests {
             Ok(())
         }
 
-        fn take(&mut self, trains: bool, bytes: &[u8]) -> io::Result<Option<i32>> {
+        fn take(&mut self, trains: bool, bytes: &[u8]) -> Result<Option<i32>, Stopped> {
             let refusal = send_as(trains, bytes, 4, |bytes, segment| self.send(bytes, segment))?;
             Ok(refusal.and_then(|e| e.raw_os_error()))
         }
@@ -95,11 +107,26 @@ mod tests {
     #[test]
     fn what_single_datagrams_meet_too_is_not_held_against_trains() {
         let mut kernel = Kernel::new(Err(Errno::EINVAL), Err(Errno::EMSGSIZE));
-        assert_eq!(kernel.take(true, BYTES).unwrap_err().raw_os_error(), Some(Errno::EMSGSIZE as i32));
+        assert_eq!(kernel.take(true, BYTES).unwrap_err().error.raw_os_error(), Some(Errno::EMSGSIZE as i32));
         for errno in [Errno::EAGAIN, Errno::ENOBUFS, Errno::ENOMEM, Errno::EPERM, Errno::EHOSTUNREACH] {
             let mut kernel = Kernel::new(Err(errno), Ok(()));
-            assert_eq!(kernel.take(true, BYTES).unwrap_err().raw_os_error(), Some(errno as i32));
+            assert_eq!(kernel.take(true, BYTES).unwrap_err().error.raw_os_error(), Some(errno as i32));
             assert!(kernel.sent.is_empty());
+        }
+    }
+
+    #[test]
+    fn where_it_stops_is_told() {
+        for (left, trains) in [(0, true), (1, true), (2, false)] {
+            let mut kernel = Kernel::new(Err(Errno::EIO), Ok(()));
+            let stopped = send_as(trains, BYTES, 4, |bytes, segment| {
+                if segment.is_none() && kernel.sent.len() == left {
+                    return Err(Errno::EAGAIN.into());
+                }
+                kernel.send(bytes, segment)
+            });
+            assert_eq!(stopped.unwrap_err().sent, left);
+            assert_eq!(kernel.sent, datagrams()[..left]);
         }
     }
 

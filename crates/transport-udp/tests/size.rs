@@ -73,6 +73,23 @@ fn what_the_host_itself_refuses_leaves_what_passes_nearly_everywhere_until_more_
     assert_eq!(path.max_frame(), 1431 - UNICAST_OVERHEAD);
 }
 
+#[test]
+fn a_long_record_that_the_host_itself_refuses_says_nothing_about_frames_for_one() {
+    // The longest datagram over IPv4 has 65 507 bytes: a frame for one fits it, and for everyone it does not.
+    let full = 65_507 - UNICAST_OVERHEAD;
+    let [from, to] = [(); 2].map(|()| Socket::bind(Some("127.0.0.1".parse().unwrap()), 0).unwrap());
+    let address = format!("127.0.0.1:{}", to.port().unwrap()).parse().unwrap();
+    let ((sealer, _), _) = keys(1, 2);
+    let path = UdpPath::new(Arc::new(from), sealer, address, full);
+    path.set_longest(path.group_record());
+    let _ = send(&path, full, true);
+    assert_eq!(path.counters().drops.get(Drop::TooBig), 1);
+    assert!(path.take_too_long().is_some_and(|length| usize::from(length) > path.full_record()));
+    assert_eq!((path.max_frame(), send(&path, full, false)), (full, Ok(())));
+    assert!(path.max_group_frame() < full);
+    assert_eq!(path.counters().drops.get(Drop::TooBig), 1);
+}
+
 /// A transfer over IPv4: so many bytes in segments of 1000.
 fn tcp(payload: usize) -> (VnetHdr, Vec<u8>) {
     let mut frame = vec![0; 14 + 40 + payload];

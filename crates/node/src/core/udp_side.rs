@@ -8,7 +8,7 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use mesh::{Cause, Choice, Other, PathEvent, PathProber, PathState, Resized, Way};
 use session::Sealer;
 use transport::{FramePath as _, SealedPath};
-use transport_udp::{LEAST_RECORD, UdpEvent, UdpPath, UdpTransport};
+use transport_udp::{LEAST_RECORD, UdpEvent, UdpPath, UdpTransport, is_for_want_of_room};
 use wire::{ANSWER_RECORD, PeerName};
 
 use super::trains::Trains;
@@ -133,6 +133,8 @@ impl UdpSide {
             }
             match self.path.probe(probe.to, probe.token, probe.length) {
                 Err(e) if is_too_big(&e) => self.prober.handle_too_long(now, probe.to, probe.length),
+                // Whether there was room for one of its probes says nothing about a path.
+                Err(e) if is_for_want_of_room(&e) => self.prober.handle_send_error(now, probe.to, false),
                 Err(_) => {
                     self.refused |= probe.to == self.path.remote();
                     self.prober.handle_send_error(now, probe.to, true);
