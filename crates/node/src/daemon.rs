@@ -20,7 +20,7 @@ use host::bridge::{BridgeSpec, ensure_bridge};
 use host::tap::Tap;
 use mesh::{Mesh, MeshConfig};
 use records::Table;
-use router::Forwarder;
+use router::{Forwarder, Notice};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -49,6 +49,8 @@ pub(crate) use reset::reset;
 
 /// Inputs that may wait for the event loop.
 const INPUTS: usize = 4096;
+/// What the data path may have told without being heard.
+const NOTICES: usize = 1024;
 /// Requests in progress may finish for this long when the router stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -86,10 +88,11 @@ async fn serve_until_stopped(
     let Prepared { identity, name, targets, incarnation, .. } = prepared;
     let proxy = config.proxy.clone().map(Arc::new);
     let (inputs, inbox) = mpsc::channel(INPUTS);
+    let (notices, noticed) = mpsc::channel(NOTICES);
     let events = inputs.clone();
     // What finds no room is asked for or told again.
     let table = Arc::new(Table::new(Box::new(move |event| drop(events.try_send(Input::Table(event))))));
-    let (tap, tap_watch, forwarder) = attach_to_bridge(&config, name, incarnation, &table, &inputs).await?;
+    let (tap, tap_watch, forwarder) = attach_to_bridge(&config, name, incarnation, &table, notices).await?;
     let (udp, receiver) =
         prepared.udp_socket.map(|socket| open_udp(socket, &forwarder, &inputs)).transpose()?.unzip();
     if let Some(udp) = &udp {
@@ -173,6 +176,7 @@ async fn serve_until_stopped(
             pins: saved.pins,
             sender: inputs.clone(),
             inputs: inbox,
+            notices: noticed,
             link_events,
             link_sender,
             handover,
@@ -223,7 +227,7 @@ async fn attach_to_bridge(
     name: PeerName,
     incarnation: u64,
     table: &Arc<Table>,
-    inputs: &mpsc::Sender<Input>,
+    notices: mpsc::Sender<Notice>,
 ) -> Result<(Arc<Tap>, TapWatch, Arc<Forwarder>)> {
     ensure_bridge(&BridgeSpec { name: BRIDGE, mac: name.bytes(), mtu: config.mtu }).await?;
     let tap = Arc::new(match config.offload {
@@ -233,14 +237,15 @@ async fn attach_to_bridge(
     if !tap.vnet_hdr() && config.offload == OffloadChoice::Auto {
         tracing::warn!("this kernel's TAP carries no super-frames: the router will be slow");
     }
-    let notices = inputs.clone();
     let (writer, watch) = Writer::new(Arc::clone(&tap));
     let forwarder = Forwarder::new(
         name,
         incarnation,
         Arc::clone(table) as Arc<dyn RecordSink>,
         // When the loop is busy the next frame of the same source tells again.
-        Box::new(move |notice| drop(notices.try_send(Input::Notice(notice)))),
+        Box::new(move |notice| {
+            let _ = notices.try_send(notice);
+        }),
         Box::new(writer),
     );
     Ok((tap, watch, forwarder))

@@ -71,8 +71,6 @@ pub(crate) enum Input {
     Link(u64, LinkEvent),
     /// So has the UDP receiver.
     Udp(UdpEvent),
-    /// The data path has found something out.
-    Notice(Notice),
     /// Something happened in a session with a peer that is no neighbour.
     Table(TableEvent),
     /// A frame waits for keys for this peer.
@@ -113,6 +111,8 @@ pub(crate) struct CoreParts {
     pub(crate) pins: BTreeMap<(String, String), [u8; 32]>,
     pub(crate) sender: mpsc::Sender<Input>,
     pub(crate) inputs: mpsc::Receiver<Input>,
+    /// What the data path finds out. Containers can make it as much as they like, so it has a queue of its own.
+    pub(crate) notices: mpsc::Receiver<Notice>,
     pub(crate) link_events: mpsc::Receiver<(u64, LinkEvent)>,
     pub(crate) link_sender: mpsc::Sender<(u64, LinkEvent)>,
     /// To the thread that reads links while they are quiet.
@@ -194,6 +194,15 @@ impl Core {
                         self.handle(input);
                     }
                 }
+                Some(notice) = self.parts.notices.recv() => {
+                    let now = Instant::now();
+                    self.notice(now, notice);
+                    for _ in 0..INPUTS_A_TURN {
+                        let Ok(notice) = self.parts.notices.try_recv() else { break };
+                        self.notice(now, notice);
+                    }
+                    self.follow_mesh(now);
+                }
                 () = tokio::time::sleep_until(deadline.into()) => {}
             }
         }
@@ -256,19 +265,24 @@ impl Core {
             }
             Input::Link(id, event) => self.link_event(now, LinkId(id), event),
             Input::Udp(event) => self.udp_event(now, event),
-            Input::Notice(Notice::Learned(Learned { mac, place })) => {
-                self.stale |= self.macs.learn(mac, place, self.seconds(now));
-                if let Place::Peer(peer) = place {
-                    self.expect(peer);
-                }
-            }
-            Input::Notice(Notice::TreeWanted(source)) => self.tree_wanted(now, source),
             Input::Table(event) => self.table_event(now, event),
             Input::KeysWanted(peer) => self.parts.mesh.want_session(now, peer),
             Input::NetworkChanged => self.network_changed(now),
             Input::Command(command) => self.command(now, command),
         }
         self.follow_mesh(now);
+    }
+
+    fn notice(&mut self, now: Instant, notice: Notice) {
+        match notice {
+            Notice::Learned(Learned { mac, place }) => {
+                self.stale |= self.macs.learn(mac, place, self.seconds(now));
+                if let Place::Peer(peer) = place {
+                    self.expect(peer);
+                }
+            }
+            Notice::TreeWanted(source) => self.tree_wanted(now, source),
+        }
     }
 
     /// Carries out what the mesh wants.
