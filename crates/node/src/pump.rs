@@ -14,7 +14,6 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use host::tap::Tap;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -31,8 +30,8 @@ use self::tap_reader::TapReader;
 const BUSY_TURNS: u32 = 8;
 /// How long the TAP is silent before the helper gives it back, in milliseconds.
 const HELP_MS: u8 = 10;
-/// How long to keep still when the TAP device is gone or down.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
+/// How long nothing but others are waited for when the TAP device is gone or down, in milliseconds.
+const AFTER_ERROR_MS: u8 = 100;
 
 /// Moves frames until dropped.
 pub(crate) struct Pump {
@@ -158,6 +157,11 @@ impl Common {
         let mut fds = [tap, fd(socket), fd(links.fd()), fd(rare.0.as_fd())];
         // An interrupted poll is as good as a finished one.
         let _ = poll(&mut fds, PollTimeout::NONE);
+        let [tap, others @ ..] = &mut fds;
+        if tap.revents().is_some_and(|r| r.contains(PollFlags::POLLERR)) {
+            // The device is gone or down, and stays so until the control side notices: what goes to others does not wait for that.
+            let _ = poll(others, AFTER_ERROR_MS);
+        }
         let has = |i: usize| fds[i].revents().is_some_and(|r| !r.is_empty());
         let is_wrong = |i: usize| fds[i].revents().is_some_and(|r| r.contains(PollFlags::POLLERR));
         if has(3) {
@@ -169,10 +173,6 @@ impl Common {
         }
         if let Some(receiver) = receiver.filter(|_| is_wrong(1)) {
             receiver.troubled();
-        }
-        if is_wrong(0) {
-            // The device is gone or down; the control side notices, this thread only must not spin.
-            thread::sleep(AFTER_ERROR);
         }
         Due { tap: has(0), socket: has(1), links: has(2) }
     }
