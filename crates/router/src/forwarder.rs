@@ -1,8 +1,8 @@
 //! The data path's shell: takes frames and records from either side through a decision to where they go.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use packet::{Mac, SuperFrame};
@@ -42,6 +42,8 @@ pub struct Forwarder {
     /// Number of the next frame for everyone.
     sequence: AtomicU64,
     fib: ArcSwap<Fib>,
+    /// Snapshots that were replaced while a batch read them. The control side frees them, not that batch; it alone locks this.
+    retired: Mutex<Vec<Arc<Fib>>>,
     sources: Sources,
     /// Seconds since some start; the control side keeps it up to date, so that no frame has to ask the clock.
     now: AtomicU32,
@@ -79,6 +81,7 @@ impl Forwarder {
             run: run & LOW_48,
             sequence: AtomicU64::new(1),
             fib: ArcSwap::from_pointee(Fib::default()),
+            retired: Mutex::default(),
             sources: Sources::default(),
             now: AtomicU32::new(0),
             records,
@@ -92,7 +95,10 @@ impl Forwarder {
 
     /// Takes up a new snapshot.
     pub fn publish(&self, fib: Fib) {
-        self.fib.store(Arc::new(fib));
+        let old = self.fib.swap(Arc::new(fib));
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.push(old);
+        retired.retain(|old| Arc::strong_count(old) > 1);
     }
 
     /// Sets the second.

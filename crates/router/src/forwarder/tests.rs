@@ -188,6 +188,20 @@ fn from(source: PeerName, sequence: u64) -> GroupHeader {
 }
 
 #[test]
+fn a_snapshot_that_a_batch_reads_is_freed_by_who_replaced_it() {
+    let rig = rig(vec![]);
+    let old = Arc::downgrade(&rig.forwarder.fib.load_full());
+    let mut outbox = Outbox::new();
+    let outgoing = rig.forwarder.outgoing(&mut outbox);
+    rig.forwarder.publish(Fib::default());
+    drop(outgoing);
+    assert!(old.upgrade().is_some(), "the batch would have freed it");
+    rig.forwarder.publish(Fib::default());
+    assert!(old.upgrade().is_none());
+    assert!(rig.forwarder.retired.lock().unwrap().is_empty(), "nobody read the second");
+}
+
+#[test]
 fn unicast_reaches_its_peer_and_nobody_else() {
     let rig = rig(vec![]);
     assert_eq!(rig.send(mac(2), 60), [vec![Got::Frame(60)], vec![], vec![], vec![], vec![]]);
