@@ -131,7 +131,7 @@ impl RecordHeader {
 /// What arrived from the one who probes, as the one who answers counts it (P4.10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arrived {
-    /// Records with frames (kinds 0 and 1) that opened.
+    /// Records with frames (kinds 0, 1 and 4) that opened, and relayed ones whose header did.
     pub opened: u64,
     /// Records that did not open.
     pub forged: u64,
