@@ -14,6 +14,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use benches::stats::median;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use packet::{Mac, SuperFrame, VnetHdr};
@@ -42,14 +43,14 @@ fn main() {
             costs.push(cost(*peers, sink));
         }
     }
-    let one = median(&mut rows[0].1);
+    let one = median(&rows[0].1).unwrap();
     println!(
         "processor time of the sending thread, user and system, median of {ROUNDS} rounds of {} frames",
         BATCHES * BATCH
     );
     println!("{:>6}  {:>12}  {:>8}", "peers", "ns per KB", "to one");
-    for (peers, costs) in &mut rows {
-        let cost = median(costs);
+    for (peers, costs) in &rows {
+        let cost = median(costs).unwrap();
         println!("{peers:>6}  {cost:>12.0}  {:>8.2}", cost / one);
     }
 }
@@ -152,9 +153,4 @@ fn cpu_time() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Duration::from_micros(micros as u64)
-}
-
-fn median(list: &mut [f64]) -> f64 {
-    list.sort_by(f64::total_cmp);
-    (list[list.len() / 2] + list[(list.len() - 1) / 2]) / 2.0
 }

@@ -1,3 +1,8 @@
-//! What the data path costs. The benchmarks of its parts are in `benches/`; `cargo bench -p benches` runs them. The
-//! comparison of the whole with other networks is in `src/compare/`; `cargo run --release -p benches --bin compare`
-//! runs it, as root.
+//! What the data path costs. The benchmarks of its parts are in `benches/`; `cargo bench -p benches` runs them. Each folder
+//! beside this file is a program that measures the whole and prints one table: `compare` puts it beside other networks, `relay`
+//! beside a way through a third host, `ways` tries NATs and firewalls, `mesh` simulates many peers.
+//!
+//! Here is what they share: how others' reports are read, and how many runs become one figure.
+
+pub mod iperf;
+pub mod stats;

@@ -10,6 +10,8 @@ use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
+use benches::iperf;
+use benches::stats::median;
 use clap::Parser;
 use serde::Serialize;
 use serde_json::Value;
@@ -170,20 +172,10 @@ fn tcp(lab: &Lab, wires: &Wires<'_>, pair: [usize; 2], seconds: u32) -> Result<f
     let address = server.overlay();
     let words = ["iperf3", "--client", &address, "--connect-timeout", "3000", "--json", "--time", &time];
     let report = client.exec(&in_box(&words));
-    let (gbps, bytes) = received(&report.stdout).with_context(|| report.to_string())?;
-    let crossed = (wires.crossed(first, last) - before) as f64;
-    ensure!(crossed > bytes, "{bytes} bytes arrived, but only {crossed} crossed the wire to {server}");
-    Ok(gbps)
-}
-
-/// Gb/s and bytes in a report of iperf3.
-fn received(report: &str) -> Result<(f64, f64)> {
-    let report: Value = serde_json::from_str(report).context("what iperf3 wrote is no report")?;
-    let sum = &report["end"]["sum_received"];
-    let number = |key: &str| sum[key].as_f64().with_context(|| format!("iperf3: {}", report["error"]));
-    let (bits, bytes) = (number("bits_per_second")?, number("bytes")?);
-    ensure!(bytes > 0.0, "iperf3 received nothing");
-    Ok((bits / 1e9, bytes))
+    let run = iperf::tcp(&report.stdout).with_context(|| report.to_string())?;
+    let (arrived, crossed) = (run.gigabytes, (wires.crossed(first, last) - before) as f64 / 1e9);
+    ensure!(crossed > arrived, "{arrived} GB arrived, but only {crossed} crossed the wire to {server}");
+    Ok(run.gbps)
 }
 
 /// The median round trip between two idle containers, in us.
@@ -191,10 +183,7 @@ fn ping(lab: &Lab, pair: [usize; 2]) -> Result<f64> {
     let [server, client] = pair.map(|k| lab.host(k));
     let words = ["ping", "-n", "-i", "0.005", "-c", "100", "-W", "1", &server.overlay()];
     let printed = client.exec(&in_box(&words)).stdout;
-    let times = printed.split_whitespace().filter_map(|word| word.strip_prefix("time=")?.parse::<f64>().ok());
-    let times: Vec<f64> = times.map(|milliseconds| milliseconds * 1e3).collect();
-    ensure!(times.len() > 90, "only {} of 100 echo requests were answered", times.len());
-    Ok(median(&times))
+    median(&iperf::round_trips(&printed, 100)?).context("no echo request was answered")
 }
 
 /// What travelled some other way is no figure of this transport.
@@ -226,9 +215,9 @@ fn table(rows: &[Row]) -> String {
             ("udp", false) => format!("  goal {GOAL}: missed"),
             _ => String::new(),
         };
-        let [direct, relayed] = [&row.direct_gbps, &row.relayed_gbps].map(|values| median(values));
+        let [direct, relayed] = [&row.direct_gbps, &row.relayed_gbps].map(|values| middle(values));
         text += &format!("{transport}, one stream, Gb/s {direct:>8.2} {relayed:>11.2} {ratio:>7.2}{goal}\n");
-        let [direct, relayed] = [&row.direct_ping_us, &row.relayed_ping_us].map(|values| median(values));
+        let [direct, relayed] = [&row.direct_ping_us, &row.relayed_ping_us].map(|values| middle(values));
         let ratio = relayed / direct;
         text += &format!("{transport}, round trip, us  {direct:>8.0} {relayed:>11.0} {ratio:>7.2}\n");
     }
@@ -237,16 +226,12 @@ fn table(rows: &[Row]) -> String {
 
 /// The median of what each round makes of the two.
 fn ratio(relayed: &[f64], direct: &[f64]) -> f64 {
-    median(&relayed.iter().zip(direct).map(|(relayed, direct)| relayed / direct).collect::<Vec<_>>())
+    middle(&relayed.iter().zip(direct).map(|(relayed, direct)| relayed / direct).collect::<Vec<_>>())
 }
 
 /// Not a number of an empty slice.
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN);
-    let lower = sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN);
-    f64::midpoint(lower, upper)
+fn middle(values: &[f64]) -> f64 {
+    median(values).unwrap_or(f64::NAN)
 }
 
 fn say(text: &str) {
@@ -269,13 +254,6 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
-        assert!((median(&[4.0, 1.0, 3.0, 2.0]) - 2.5).abs() < 1e-9);
-        assert!((median(&[9.0, 1.0, 5.0]) - 5.0).abs() < 1e-9);
-        assert!(median(&[]).is_nan());
-    }
-
-    #[test]
     fn each_round_is_compared_with_itself() {
         // A machine that halved its speed after the first round changes nothing.
         assert!((ratio(&[2.0, 1.0, 1.0], &[4.0, 2.0, 2.0]) - 0.5).abs() < 1e-9);
@@ -285,14 +263,5 @@ mod tests {
     fn the_table_tells_whether_the_goal_was_reached() {
         assert!(table(&[row(&[4.0], &[2.0])]).contains("0.50  goal 0.45: reached"));
         assert!(table(&[row(&[4.0], &[1.0])]).contains("0.25  goal 0.45: missed"));
-    }
-
-    #[test]
-    fn what_iperf3_received_is_read_and_a_failure_is_told() {
-        let report = r#"{"end": {"sum_received": {"bytes": 1000000000, "bits_per_second": 8e9}}}"#;
-        let (gbps, bytes) = received(report).unwrap();
-        assert!((gbps - 8.0).abs() < 1e-9 && (bytes - 1e9).abs() < 1e-9);
-        let error = received(r#"{"end": {}, "error": "unable to connect"}"#).unwrap_err();
-        assert!(error.to_string().contains("unable to connect"), "{error}");
     }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use benches::iperf;
+use benches::stats::{median, percentile};
+
 use crate::cost::Machine;
 use crate::hosts::Hosts;
-use crate::iperf;
 use crate::results::Metric;
-use crate::stats::{median, percentile};
 use crate::variant::Variant;
 
 /// What is measured, one after the other.

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use benches::stats::Summary;
 use clap::ValueEnum;
 use serde::Serialize;
-
-use crate::stats::Summary;
 
 /// What the wire between the hosts can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -13,7 +12,7 @@ use crate::stats::Summary;
 pub(crate) enum Underlay {
     /// Segments of up to 64 KiB cross it whole, as between the virtual machines of one hypervisor.
     Offload,
-    /// Nothing longer than 1514 bytes crosses it, as on a real cable.
+    /// Nothing longer than 1514 bytes crosses it, as on a cable, and no card joins what comes from it.
     Plain,
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use benches::stats::Summary;
+
 use crate::goals::{Goal, Verdict, best_l2_rival};
 use crate::results::{Batch, ENOUGH_OFFERED, Metric, Row, Underlay};
-use crate::stats::Summary;
 
 /// The columns after the name and the MTU. A cell of two metrics shows the medians of both.
 const COLUMNS: [(&str, Cell); 13] = [

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use testbed::world::{Conditions, Echo, Nat, Plan, Way, World, wall_clock};
 
-use crate::iperf;
+use crate::stream;
 use crate::watch::Watch;
 
 /// What was found, run by run.
@@ -72,10 +72,10 @@ pub(crate) fn measure(weave: &str) -> Found {
     for congestion in CONGESTION.into_iter().filter(|one| known.contains(one)) {
         let mut stream = Stream { congestion: congestion.into(), ..Stream::default() };
         for _ in 0..RUNS {
-            let bare = iperf::controlled(&b.host, &a.host, &b.address, SECONDS, congestion);
+            let bare = stream::controlled(&b.host, &a.host, &b.address, SECONDS, congestion);
             stream.bare_mbps.extend(bare.map(|gbps| gbps * 1e3));
             let start = wall_clock();
-            let overlay = iperf::controlled(&b.container, &a.container, &b.overlay, SECONDS, congestion);
+            let overlay = stream::controlled(&b.container, &a.container, &b.overlay, SECONDS, congestion);
             stream.overlay_mbps.extend(overlay.map(|gbps| gbps * 1e3));
             let end = wall_clock();
             std::thread::sleep(Duration::from_secs(1));

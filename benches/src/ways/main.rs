@@ -2,10 +2,10 @@
 //! command. Real routers in networks without names, with one hop of our own in between; nothing is left of it.
 
 mod faults;
-mod iperf;
 mod lossy;
 mod measure;
 mod rows;
+mod stream;
 mod table;
 mod transfer;
 mod watch;

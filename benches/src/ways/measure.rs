@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 use testbed::world::{Way, World, wall_clock};
 
-use crate::iperf;
 use crate::rows::Row;
+use crate::stream;
 use crate::watch::Watch;
 
 /// What was found.
@@ -44,7 +44,7 @@ pub(crate) fn measure(row: &Row, weave: &str, seconds: u32) -> Found {
         Found { name: row.name.clone(), expected: row.expected.word(), way: "none", ..Found::default() };
     let mut world = World::new(row.plan, weave);
     world.middle().set(row.conditions);
-    found.bare_gbps = iperf::tcp(&world.b().host, &world.a().host, &world.b().address, seconds);
+    found.bare_gbps = stream::tcp(&world.b().host, &world.a().host, &world.b().address, seconds);
     world.raise_walls();
     world.launch(|k| row.arguments[k.min(2)].clone());
 
@@ -61,7 +61,7 @@ pub(crate) fn measure(row: &Row, weave: &str, seconds: u32) -> Found {
     let mut watch = Watch::new([world.a(), world.b()]);
     let stay = if row.expected == Way::Relay { STAY_RELAYED } else { STAY };
     watch.until(&[row.expected], stay, row.within + PATIENCE);
-    found.overlay_gbps = iperf::tcp(&world.b().container, &world.a().container, &world.b().overlay, seconds);
+    found.overlay_gbps = stream::tcp(&world.b().container, &world.a().container, &world.b().overlay, seconds);
     watch.look();
 
     let since_start = |at: Duration| at.saturating_sub(start).as_secs_f64() * 1e3;

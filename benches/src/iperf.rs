@@ -5,28 +5,31 @@ use serde_json::Value;
 
 /// A TCP run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Tcp {
+pub struct Tcp {
     /// Received, both directions together.
-    pub(crate) gbps: f64,
+    pub gbps: f64,
     /// Received, both directions together.
-    pub(crate) gigabytes: f64,
+    pub gigabytes: f64,
 }
 
 /// A UDP run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Udp {
-    pub(crate) offered_kpps: f64,
-    pub(crate) received_kpps: f64,
-    pub(crate) received: f64,
+pub struct Udp {
+    /// Sent, in thousands of packets a second.
+    pub offered_kpps: f64,
+    /// What the receiving program got, likewise.
+    pub received_kpps: f64,
+    /// The same, in packets.
+    pub received: f64,
     /// Of what the sender has sent.
-    pub(crate) loss_percent: f64,
+    pub loss_percent: f64,
 }
 
 /// Reads the report of a TCP run, of one direction or of both.
 ///
 /// # Errors
 /// It is no such report, or it tells of a failure.
-pub(crate) fn tcp(report: &str) -> Result<Tcp> {
+pub fn tcp(report: &str) -> Result<Tcp> {
     let end = end(report)?;
     let mut total = Tcp { gbps: 0.0, gigabytes: 0.0 };
     for direction in ["sum_received", "sum_received_bidir_reverse"] {
@@ -44,7 +47,7 @@ pub(crate) fn tcp(report: &str) -> Result<Tcp> {
 /// # Errors
 /// It is no such report, it tells of a failure, or the receiver's part is missing, as when the network was too full for
 /// it: iperf3 then claims that nothing was lost.
-pub(crate) fn udp(report: &str) -> Result<Udp> {
+pub fn udp(report: &str) -> Result<Udp> {
     let end = end(report)?;
     let there = number(&end, &["cpu_utilization_percent", "remote_total"])? > 0.0;
     ensure!(there, "the receiver's part is missing in the report of iperf3");
@@ -79,7 +82,7 @@ fn number(value: &Value, path: &[&str]) -> Result<f64> {
 ///
 /// # Errors
 /// Fewer than nine of ten of the `sent` requests were answered.
-pub(crate) fn round_trips(printed: &str, sent: usize) -> Result<Vec<f64>> {
+pub fn round_trips(printed: &str, sent: usize) -> Result<Vec<f64>> {
     let times: Vec<f64> = printed
         .split_whitespace()
         .filter_map(|word| word.strip_prefix("time=")?.parse().ok())

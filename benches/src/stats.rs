@@ -2,22 +2,25 @@
 
 /// Median and spread of the runs of one measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Summary {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
+pub struct Summary {
+    /// See [`median`].
+    pub median: f64,
+    /// The smallest.
+    pub least: f64,
+    /// The largest.
+    pub most: f64,
 }
 
 impl Summary {
     /// None of an empty slice.
-    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+    pub fn of(values: &[f64]) -> Option<Self> {
         let sorted = sorted(values);
         Some(Self { median: median(values)?, least: *sorted.first()?, most: *sorted.last()? })
     }
 }
 
 /// The middle value, or the mean of the two in the middle.
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
+pub fn median(values: &[f64]) -> Option<f64> {
     let sorted = sorted(values);
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 {
@@ -28,7 +31,7 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
 }
 
 /// The smallest value that `percent` % of the values do not exceed (nearest rank).
-pub(crate) fn percentile(values: &[f64], percent: usize) -> Option<f64> {
+pub fn percentile(values: &[f64], percent: usize) -> Option<f64> {
     let rank = (values.len() * percent).div_ceil(100);
     sorted(values).get(rank.max(1) - 1).copied()
 }

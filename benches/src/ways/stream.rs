@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use benches::iperf;
 use testbed::Space;
 
 /// Gb/s received by `server`, where the client knows it by `address`. Nothing where the stream got nowhere.
@@ -27,24 +27,6 @@ fn run(server: &Space, client: &Space, address: &str, seconds: u32, more: &[&str
     let time = seconds.to_string();
     let words = ["iperf3", "--client", address, "--connect-timeout", "3000", "--json", "--time", &time];
     let within = Duration::from_secs(u64::from(seconds) + 7);
-    received(&client.run_within(within, &[&words, more].concat()).stdout)
-}
-
-/// Gb/s in a report of iperf3.
-fn received(report: &str) -> Option<f64> {
-    let report: Value = serde_json::from_str(report).ok()?;
-    report["end"]["sum_received"]["bits_per_second"].as_f64().map(|bits| bits / 1e9)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_received_is_read_and_a_stream_that_failed_has_none() {
-        let gbps = received(r#"{"end": {"sum_received": {"bits_per_second": 8e9}}}"#).unwrap();
-        assert!((gbps - 8.0).abs() < 1e-9);
-        assert_eq!(received(r#"{"end": {}, "error": "unable to connect"}"#), None);
-        assert_eq!(received(""), None);
-    }
+    let report = client.run_within(within, &[&words, more].concat()).stdout;
+    Some(iperf::tcp(&report).ok()?.gbps)
 }
