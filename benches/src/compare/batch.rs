@@ -1,5 +1,5 @@
 //! All measurements on one underlay: every variant is up at once, and runs interleave, so that a slow minute of the
-//! machine hits all of them.
+//! machine hits all of them. Who comes first changes from round to round.
 
 use std::path::Path;
 use std::thread;
@@ -35,7 +35,8 @@ pub(crate) fn measure(underlay: Underlay, plans: &[Plan], settings: &Settings<'_
     let before = Machine::now()?;
     say(&format!("{}: making {} hosts", underlay.name(), variant::HOSTS));
     let hosts = Hosts::up(variant::HOSTS, underlay)?;
-    let mut bench = Bench { hosts: &hosts, settings, underlay, measured: Vec::new(), failed: Vec::new() };
+    let mut bench =
+        Bench { hosts: &hosts, settings, underlay, first: 0, measured: Vec::new(), failed: Vec::new() };
     for plan in plans {
         bench.set_up(plan);
     }
@@ -62,6 +63,8 @@ struct Bench<'a> {
     hosts: &'a Hosts,
     settings: &'a Settings<'a>,
     underlay: Underlay,
+    /// Who has the first turn of a round; the others follow as they were planned.
+    first: usize,
     measured: Vec<(Variant, Row)>,
     failed: Vec<Row>,
 }
@@ -79,9 +82,10 @@ impl Bench<'_> {
                 self.measured.push((variant, row));
             }
             Err(e) => {
-                self.say(&format!("{} did not start: {e:#}", plan.name));
+                let why = format!("did not start: {e:#}");
+                self.say(&format!("{} {why}", plan.name));
                 let mut row = Row::new(&plan.name, plan.kind, plan.mtu.unwrap_or(0));
-                row.failure = Some(format!("{e:#}"));
+                row.failure = Some(why);
                 self.failed.push(row);
             }
         }
@@ -102,6 +106,7 @@ impl Bench<'_> {
         let (mut kept, mut shares) = (Vec::new(), shares.into_iter());
         for (variant, mut row) in std::mem::take(&mut self.measured) {
             let share = shares.next().unwrap_or(f64::NAN);
+            row.add(Metric::IdlePercent, share * 100.0);
             if share <= IDLE_SHARE || variant.main() {
                 kept.push((variant, row));
                 continue;
@@ -132,6 +137,7 @@ impl Bench<'_> {
 
     fn round(&mut self, round: usize) {
         self.say(&format!("round {round} of {}", self.settings.runs));
+        self.first = round - 1;
         for measure in Measure::ALL {
             self.each(
                 &format!("round {round}, {measure:?}"),
@@ -145,6 +151,7 @@ impl Bench<'_> {
     fn with_drops(&mut self, drops: &mut Vec<DropCheck>) {
         for round in 1..=self.settings.runs {
             self.say(&format!("with loss, round {round} of {}", self.settings.runs));
+            self.first = round - 1;
             for (per_mille, metric) in [(1, Metric::TcpLoss01Gbps), (10, Metric::TcpLoss1Gbps)] {
                 self.each(
                     &format!("with loss, round {round}, {per_mille} of 1000"),
@@ -164,6 +171,7 @@ impl Bench<'_> {
     fn groups(&mut self) {
         for round in 1..=self.settings.runs {
             self.say(&format!("to one and to a group, round {round} of {}", self.settings.runs));
+            self.first = round - 1;
             for metric in [Metric::UnicastKpps, Metric::MulticastKpps] {
                 self.each(
                     &format!("round {round}, {metric:?}"),
@@ -183,7 +191,10 @@ impl Bench<'_> {
         wants: impl Fn(&Variant) -> bool,
         mut run: impl FnMut(&Hosts, &Variant, Load<'_>) -> Result<load::Found>,
     ) {
-        for (variant, row) in self.measured.iter_mut().filter(|(variant, _)| wants(variant)) {
+        let mut takers: Vec<_> = self.measured.iter_mut().filter(|(variant, _)| wants(variant)).collect();
+        let first = self.first % takers.len().max(1);
+        takers.rotate_left(first);
+        for (variant, row) in takers {
             let found = run(self.hosts, variant, self.settings.load)
                 // What travelled some other way is no figure of this variant.
                 .and_then(|found| variant.still_itself(self.hosts, self.settings.weave).map(|()| found));

@@ -71,6 +71,8 @@ pub(crate) enum Metric {
     MachineSecondsPerGb,
     /// User and system time of the daemons of both ends per packet received, UDP 1200 B.
     DaemonsUsPerPacket,
+    /// Of one processor, used by the daemons of both ends together before the first load.
+    IdlePercent,
     /// The larger of both ends.
     ResidentIdleMib,
     ResidentAfterMib,
