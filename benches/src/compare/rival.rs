@@ -68,6 +68,7 @@ impl Rival {
 pub(crate) fn all() -> Vec<Rival> {
     vec![
         l2("tinc", "tincd", &["tincd"], &["tincd", "--version"], TINC),
+        l2("tincr", "tincr", &["tincr", "tincr-tinc"], &["tincr", "--version"], TINCR),
         l2("vpncloud", "vpncloud", &["vpncloud"], &["vpncloud", "--version"], VPNCLOUD),
         l2("n2n", "edge", &["edge", "supernode"], &["edge", "-h"], N2N),
         l2("openvpn", "openvpn", &["openvpn", "openssl"], &["openvpn", "--version"], OPENVPN),
@@ -129,6 +130,25 @@ cp $D/2/hosts/h2 $D/1/hosts/
     start: "daemon tinc tincd -c $D/$K -D -d1 --pidfile=/run/tinc.pid\nswitch tinc tinc 1400 10.11.0.$K\n",
     mtu: 1400,
     network: "10.11.0",
+};
+
+/// With the fastest of its ciphers, which is not its default.
+const TINCR: Scripts = Scripts {
+    prepare: r#"
+for k in 1 2; do
+  tincr-tinc -c $D/$k init h$k >/dev/null 2>&1
+  rm -f $D/$k/tinc-up
+  printf 'Mode = switch\nDeviceType = tap\nInterface = tincr\nAddressFamily = ipv4\nPort = 656\nSPTPSCipher = aes-256-gcm\n' \
+    >>$D/$k/tinc.conf
+  echo "Address = 198.18.0.$k 656" >>$D/$k/hosts/h$k
+done
+echo 'ConnectTo = h1' >>$D/2/tinc.conf
+cp $D/1/hosts/h1 $D/2/hosts/
+cp $D/2/hosts/h2 $D/1/hosts/
+"#,
+    start: "daemon tincr tincr -c $D/$K -D --pidfile=/run/tincr.pid\nswitch tincr tincr 1400 10.17.0.$K\n",
+    mtu: 1400,
+    network: "10.17.0",
 };
 
 /// It picks the cipher by a speed test of its own.
