@@ -1,7 +1,7 @@
 //! [`Ahead`]: small frames go before what others have put in front of them.
 //!
 //! The TAP's queue is one for all flows, and a bulk flow keeps it filled: of what a super-frame takes of this thread, reading it is
-//! about a tenth, sealing and sending it the rest (docs/performance.md, "Where the time goes"). So a batch is read first, and of it
+//! about an eighth, sealing and sending it the rest (docs/performance.md, "Where the time goes"). So a batch is read first, and of it
 //! the small frames go first whose flow has nothing else in it, as the queues of new flows do in RFC 8290 section 4.1. A flow
 //! keeps its order.
 

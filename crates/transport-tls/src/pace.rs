@@ -8,7 +8,7 @@ const WINDOW: Duration = Duration::from_millis(50);
 /// that they send too much.
 const QUEUE: Duration = Duration::from_millis(100);
 /// The queue's bounds in bytes: one super-frame has to fit; up to 330 Mb/s the upper one leaves what the time allows. Where a segment in
-/// a hundred is lost at 50 ms, what the kernel takes comes in bursts, and 512 KiB overflow between two of them (docs/performance.md).
+/// a hundred is lost at 50 ms, what the kernel takes comes in bursts, and 512 KiB overflow between two of them (docs/ways.md).
 const QUEUE_LEAST: usize = 64 * 1024;
 pub(crate) const QUEUE_MOST: usize = 4 * 1024 * 1024;
 /// What a control message may have to wait for: one chunk of the writer, and as much unsent in the kernel. A writer that is woken

@@ -17,7 +17,7 @@ use crate::train::{Stopped, send_as};
 const SEND_BUFFER: usize = 7 << 20;
 /// Asked for as receive buffer, in bytes. It is there for as long as the receiving thread waits for a processor; whatever fills it
 /// beyond that is delay: 7 MB gave a ping beside one TCP stream (cubic) 3.0 ms, 1 MB 1.2 ms at the same throughput, and 0.4 MB
-/// cost a fifth of that (docs/performance.md).
+/// cost a fifth of that (docs/experiments.md).
 const RECV_BUFFER: usize = 1 << 20;
 /// How long a full socket buffer is waited for before records are dropped, in milliseconds. It is made once: after that nothing is
 /// waited for before something was sent again, since what sends also answers probes.

@@ -1,7 +1,7 @@
 //! Keeping containers from the router's ports. They could pose as a peer, or make the overlay its own underlay.
 //!
 //! Whatever hangs at the hook *input* of `inet` is shown every packet that the host receives, each datagram of the underlay included:
-//! three rules there cost 4 to 6 % of what TCP gets on a cable without offloads (docs/performance.md). So the rules hang where packets
+//! three rules there cost 4 to 6 % of what TCP gets on a cable without offloads (docs/experiments.md). So the rules hang where packets
 //! come in from containers' bridges, and from nowhere else (hook *ingress* of `netdev`, since Linux 4.2). They are for packets
 //! whose destination is the host; what it only routes to the same port of somebody else passes.
 //!

@@ -14,7 +14,7 @@ use transport::{Drop as Dropped, Outbox};
 /// Frames forwarded before what was sealed is sent, if the TAP does not run dry earlier. Bounds how long the first waits.
 const FRAMES_A_BATCH: usize = 64;
 /// Frames read before the first of them is forwarded, so that others can go [`Ahead`] of it: 1 MiB of super-frames at most. With 8
-/// less is gained for them, and a bulk flow has the same throughput with either (docs/performance.md).
+/// less is gained for them, and a bulk flow has the same throughput with either (docs/experiments.md).
 const READ_FIRST: usize = 16;
 /// What one frame may need.
 const SLOT: usize = (VnetHdr::LEN + MAX_FRAME).next_multiple_of(ALIGN);
@@ -55,7 +55,7 @@ impl TapReader {
         if some {
             // Under a flood the scheduler lets this thread run for whole time slices, and those who take what it sends wait that
             // long while their sockets overflow. Standing back after each batch also lets the next one grow. Where nobody
-            // waits for the processor it is one system call (docs/performance.md).
+            // waits for the processor it is one system call (docs/experiments.md).
             thread::yield_now();
         }
         some
