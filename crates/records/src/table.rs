@@ -1,7 +1,6 @@
 //! [`Table`]: sessions with peers that are not neighbours.
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -87,11 +86,9 @@ pub enum TableEvent {
 
 /// The direct path to a peer that is no neighbour, as far as records concern it that arrive.
 pub trait DirectPath: FramePath {
-    /// Answers a probe that came from `to` in a record of `length` bytes.
-    ///
-    /// # Errors
-    /// Those of the kernel.
-    fn answer(&self, to: SocketAddr, token: u64, length: u16) -> io::Result<()>;
+    /// Answers a probe that came from `to` in a record of `length` bytes. An answer that cannot be sent is counted as dropped: to the
+    /// peer it is one that was lost on the way.
+    fn answer(&self, to: SocketAddr, token: u64, length: u16);
 
     /// Counts a record with a frame that opened (P4.10). For the thread alone that receives from the socket.
     fn count_opened(&self);
@@ -346,8 +343,8 @@ impl State {
             }
             (Content::Probe { token }, Some(from)) => {
                 // Without a path to answer by, the peer goes on without this one.
-                if direct.is_some_and(|direct| direct.answer(from, token, length).is_err()) {
-                    counters.drops.add(Drop::SendError, 1);
+                if let Some(direct) = direct {
+                    direct.answer(from, token, length);
                 }
             }
             (Content::Answer { token, length, seen, arrived }, Some(from)) => {

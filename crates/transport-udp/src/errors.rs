@@ -58,7 +58,7 @@ pub(crate) fn is_of_an_earlier_one(e: &io::Error) -> bool {
 }
 
 /// Whether the kernel has no room for a record just now, in the socket or, where it tells (IP_RECVERR), in a queue below it: a
-/// moment later it may. Anything else will meet the next record as well.
+/// moment later it may.
 pub fn is_for_want_of_room(e: &io::Error) -> bool {
     matches!(e.raw_os_error().map(Errno::from_raw), Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM))
 }

@@ -342,9 +342,11 @@ impl UdpPath {
                     }
                 }
                 Err(Stopped { sent, error }) => {
-                    self.took(batch, sent);
                     let reason = drop_reason(&error);
-                    self.not_sent(batch, &error, reason);
+                    // In doubt all of it goes the other way too, also what the kernel took.
+                    let saved = self.fallback.is_in_doubt() && self.fallback.rescue(batch);
+                    self.took(batch, sent);
+                    self.not_sent(batch, &error, reason, saved);
                     if reason == Drop::TooBig {
                         self.shrink(batch.segment.min(batch.bytes.len()));
                     }
@@ -375,13 +377,14 @@ impl UdpPath {
         batch.frame_bytes -= bytes;
     }
 
-    /// The kernel took nothing of the batch. What it only has no room for is dropped, as any queue drops; all else goes the other way.
+    /// The kernel took nothing of what is left of the batch. What it only has no room for is dropped, as any queue drops; all else goes
+    /// the other way, if it is not `saved` already.
     #[cold]
-    fn not_sent(&self, batch: &Batch, e: &io::Error, reason: Drop) {
+    fn not_sent(&self, batch: &Batch, e: &io::Error, reason: Drop, saved: bool) {
         if reason == Drop::SendError {
             self.fallback.failed(e.raw_os_error().unwrap_or(nix::errno::Errno::EIO as i32));
         }
-        if reason == Drop::QueueFull || !self.fallback.rescue(batch) {
+        if !saved && (reason == Drop::QueueFull || !self.fallback.rescue(batch)) {
             self.counters.drops.add(reason, batch.frames);
         }
     }
@@ -459,7 +462,7 @@ impl HopPath for UdpPath {
 }
 
 impl DirectPath for UdpPath {
-    fn answer(&self, to: SocketAddr, token: u64, length: u16) -> io::Result<()> {
+    fn answer(&self, to: SocketAddr, token: u64, length: u16) {
         let mut payload = Vec::new();
         let arrived = Arrived {
             opened: self.opened.load(Ordering::Relaxed),
@@ -467,12 +470,15 @@ impl DirectPath for UdpPath {
         };
         Payload::encode_answer(token, length, to, arrived, &mut payload);
         // By the socket that the probe came by: no other has a way through a NAT that it needs.
-        match &*self.coming_by.load() {
+        let sent = match &*self.coming_by.load() {
             Some(extra) => {
                 self.take_up(extra, to);
                 self.send_control(&extra.socket, to, &payload)
             }
             None => self.send_control(&self.socket, to, &payload),
+        };
+        if let Err(e) = sent {
+            self.counters.drops.add(drop_reason(&e), 1);
         }
     }
 

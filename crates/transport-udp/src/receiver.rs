@@ -227,11 +227,7 @@ impl Shared {
                     way.sessions.gathers(header.index);
                 }
             }
-            Content::Probe { token } => {
-                if path.answer(from, token, length).is_err() {
-                    path.counters().drops.add(Drop::SendError, 1);
-                }
-            }
+            Content::Probe { token } => path.answer(from, token, length),
             Content::Answer { token, length, seen, arrived } => {
                 (self.events)(UdpEvent::Answer { peer, token, length, seen, from, arrived });
             }

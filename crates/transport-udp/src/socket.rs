@@ -12,10 +12,10 @@ use socket2::{Domain, Protocol, Type};
 use crate::errors::is_of_an_earlier_one;
 use crate::train::{Stopped, send_as};
 
-/// Asked for as send buffer, in bytes. The kernel grants twice as much, to account for its own overhead. Without CAP_NET_ADMIN it
-/// caps that at net.core.wmem_max, and the receive buffer at net.core.rmem_max, often 208 KiB.
+/// Asked for as send buffer, in bytes. The kernel grants twice as much, to account for its own overhead, and no more than twice
+/// net.core.wmem_max. It could be forced to, but what waits there before a slow card is delay.
 const SEND_BUFFER: usize = 7 << 20;
-/// Asked for as receive buffer, in bytes. It is there for as long as the receiving thread waits for a processor; whatever fills it
+/// Asked for as receive buffer, in bytes, whatever net.core.rmem_max is (often 208 KiB). It is there for as long as the receiving thread waits for a processor; whatever fills it
 /// beyond that is delay: 7 MB gave a ping beside one TCP stream (cubic) 3.0 ms, 1 MB 1.2 ms at the same throughput, and 0.4 MB
 /// cost a fifth of that (docs/experiments.md).
 const RECV_BUFFER: usize = 1 << 20;
@@ -54,9 +54,7 @@ impl Socket {
         let io: UdpSocket = socket.into();
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
         // Less than asked for is no fault, only slower.
-        if setsockopt(&io, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
-            let _ = state.set_send_buffer_size(UdpSockRef::from(&io), SEND_BUFFER);
-        }
+        let _ = state.set_send_buffer_size(UdpSockRef::from(&io), SEND_BUFFER);
         if setsockopt(&io, sockopt::RcvBufForce, &RECV_BUFFER).is_err() {
             let _ = state.set_recv_buffer_size(UdpSockRef::from(&io), RECV_BUFFER);
         }
@@ -172,9 +170,9 @@ impl Socket {
                 Err(_) if full && !again && !self.full.load(Ordering::Relaxed) => {
                     again = true;
                     let mut fds = [nix::poll::PollFd::new(self.io.as_fd(), nix::poll::PollFlags::POLLOUT)];
-                    if nix::poll::poll(&mut fds, SEND_PATIENCE_MS)? == 0 {
+                    // Ready is a socket whose buffer is half empty (`sock_writeable` of Linux): there may be room before.
+                    if nix::poll::poll(&mut fds, SEND_PATIENCE_MS) == Ok(0) {
                         self.full.store(true, Ordering::Relaxed);
-                        return result;
                     }
                 }
                 // A host or port unreachable for an earlier record, to whomever (ip(7)): this one has not been sent yet.
