@@ -96,14 +96,20 @@ impl Forwarder {
     /// Takes up a new snapshot.
     pub fn publish(&self, fib: Fib) {
         let old = self.fib.swap(Arc::new(fib));
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        retired.push(old);
-        retired.retain(|old| Arc::strong_count(old) > 1);
+        self.retire(Some(old));
     }
 
     /// Sets the second.
     pub fn set_now(&self, seconds: u32) {
         self.now.store(seconds, Relaxed);
+        self.retire(None);
+    }
+
+    /// Frees the snapshots that nobody reads any more.
+    fn retire(&self, old: Option<Arc<Fib>>) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.extend(old);
+        retired.retain(|old| Arc::strong_count(old) > 1);
     }
 
     /// Frames and records dropped before they reached a path, by reason.
