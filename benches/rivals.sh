@@ -50,7 +50,7 @@ debian() {
 # With lists of its own, so that this machine's are not touched. What apt downloads it checks.
 newer() {
   local package scratch said
-  scratch=$(mktemp -d)
+  scratch=$(mktemp -d) || return
   mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
   echo "deb http://deb.debian.org/debian trixie main" >"$scratch/sources"
   local apt="apt-get -q -o Dir::Etc::SourceList=$scratch/sources -o Dir::Etc::SourceParts=- -o APT::Sandbox::User=root"

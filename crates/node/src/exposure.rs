@@ -146,7 +146,7 @@ impl Exposure {
         {
             tracing::info!(
                 reason,
-                "this kernel cannot filter at bridges: packets between peers meet the firewall rules too, which takes some throughput"
+                "the firewall cannot filter at bridges: packets between peers meet its rules too, which takes some throughput"
             );
         }
         docker_forward::ensure(&state).await?;
