@@ -15,9 +15,9 @@ use crate::train::{Stopped, send_as};
 /// Asked for as send buffer, in bytes. The kernel grants twice as much, to account for its own overhead, and no more than twice
 /// net.core.wmem_max. It could be forced to, but what waits there before a slow card is delay.
 const SEND_BUFFER: usize = 7 << 20;
-/// Asked for as receive buffer, in bytes, whatever net.core.rmem_max is (often 208 KiB). It is there for as long as the receiving thread waits for a processor; whatever fills it
-/// beyond that is delay: 7 MB gave a ping beside one TCP stream (cubic) 3.0 ms, 1 MB 1.2 ms at the same throughput, and 0.4 MB
-/// cost a fifth of that (docs/experiments.md).
+/// Asked for as receive buffer, in bytes; with CAP_NET_ADMIN whatever net.core.rmem_max is (often 208 KiB). It is there for as long
+/// as the receiving thread waits for a processor; whatever fills it beyond that is delay: 7 MB gave a ping beside one TCP stream
+/// (cubic) 3.0 ms, 1 MB 1.2 ms at the same throughput, and 0.4 MB cost a fifth of that (docs/experiments.md).
 const RECV_BUFFER: usize = 1 << 20;
 /// How long a full socket buffer is waited for before records are dropped, in milliseconds. It is made once: after that nothing is
 /// waited for before something was sent again, since what sends also answers probes.
